@@ -42,7 +42,8 @@ def load(kind: str, name: str) -> Any:
         return point.load()
     except ImportError as problem:
         raise errors.PluginError(
-            f"the {kind} plugin {name!r} needs {problem.name or problem}: install it with `pip install 'occo-celery[{name}]'`"
+            f"the {kind} plugin {name!r} needs {problem.name or problem}: "
+            f"install it with `pip install 'occo-celery[{name}]'`"
         ) from problem
 
 

@@ -55,14 +55,14 @@ class Creation:
 class Seen:
     """One instance that the cloud lists under our tags.
 
-    status: READY (it runs; health is others' concern), PENDING, SHUTDOWN, FAILED or UNKNOWN.
+    state: READY (it runs; health is others' concern), PENDING, SHUTDOWN, FAILED or UNKNOWN.
     addresses: in Occopus' order, the one that other nodes should use first; empty until known.
     """
 
     node_id: str
     infra_id: str
     instance_id: str
-    status: status.NodeStatus
+    state: status.NodeStatus
     reason: status.Reason
     addresses: tuple[str, ...] = ()
 
