@@ -1,0 +1,1 @@
+"""The migrations, in Alembic's form; env.py is its entry."""

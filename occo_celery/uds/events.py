@@ -1,0 +1,34 @@
+"""Events: written in the transaction of the change that they tell of, named as in Occopus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from occo_celery.uds import tables
+
+_E = tables.events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    id: int
+    infra_id: str
+    time: float
+    name: str
+    data: Mapping[str, Any]
+
+
+def add(connection: sa.Connection, infra_id: str, name: str, *, now: float, **data: Any) -> None:
+    connection.execute(_E.insert().values(infra_id=infra_id, time=now, name=name, data=data))
+
+
+def of(connection: sa.Connection, infra_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]:
+    """Events of an infrastructure in the order in which they happened, beginning after an id."""
+    found = connection.execute(
+        sa.select(_E).where(_E.c.infra_id == infra_id, _E.c.id > after).order_by(_E.c.id).limit(limit)
+    )
+    return [Event(**row) for row in found.mappings()]

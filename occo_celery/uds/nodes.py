@@ -1,0 +1,108 @@
+"""Rows of node instances. A lifecycle moves by compare-and-set, along instance.MOVES."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from occo_celery.model import instance, status
+from occo_celery.uds import rows, tables
+
+_N = tables.nodes
+
+
+def insert(connection: sa.Connection, *, node_id: str, infra_id: str, node_name: str, now: float) -> None:
+    """A planned instance: nothing has been asked of any cloud."""
+    reason = status.Reason(code="planned", since=now)
+    connection.execute(
+        _N.insert().values(
+            node_id=node_id,
+            infra_id=infra_id,
+            node_name=node_name,
+            lifecycle=instance.Lifecycle.PLANNED.value,
+            status=status.NodeStatus.PENDING.value,
+            addresses=[],
+            created_at=now,
+            **rows.reason_columns(reason),
+        )
+    )
+
+
+def get(connection: sa.Connection, node_id: str) -> instance.Instance | None:
+    row = connection.execute(rows.INSTANCE.where(_N.c.node_id == node_id)).mappings().first()
+    return None if row is None else rows.instance_of(dict(row))
+
+
+def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Instance]:
+    """All instances of an infrastructure, oldest first."""
+    found = connection.execute(rows.INSTANCE.where(_N.c.infra_id == infra_id).order_by(_N.c.created_at, _N.c.node_id))
+    return [rows.instance_of(dict(row)) for row in found.mappings()]
+
+
+def move(
+    connection: sa.Connection,
+    node_id: str,
+    origin: instance.Lifecycle,
+    to: instance.Lifecycle,
+    *,
+    version: int | None = None,
+    **values: Any,
+) -> bool:
+    """Move a lifecycle on and set other columns; False if the row is not (any more) where it was thought to be."""
+    assert (origin, to) in instance.MOVES or origin is to, (origin, to)
+    statement = _N.update().where(_N.c.node_id == node_id, _N.c.lifecycle == origin.value)
+    if version is not None:
+        statement = statement.where(_N.c.version == version)
+    changed = connection.execute(statement.values(lifecycle=to.value, version=_N.c.version + 1, **_plain(values)))
+    return changed.rowcount == 1
+
+
+def observed(connection: sa.Connection, node_id: str, version: int, **values: Any) -> bool:
+    """What a pass saw of a row that is as the pass read it; False if it has changed meanwhile."""
+    changed = connection.execute(
+        _N.update()
+        .where(_N.c.node_id == node_id, _N.c.version == version)
+        .values(version=_N.c.version + 1, **_plain(values))
+    )
+    return changed.rowcount == 1
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    reason = values.pop("reason", None)
+    return {**values, **(rows.reason_columns(reason) if reason is not None else {})}
+
+
+def archive(connection: sa.Connection, node: instance.Instance, *, why: str, now: float) -> None:
+    """The end of an instance that no cloud has any more (or ever had)."""
+    connection.execute(_N.delete().where(_N.c.node_id == node.node_id))
+    connection.execute(
+        tables.nodes_archive.insert().values(
+            node_id=node.node_id,
+            infra_id=node.infra_id,
+            node_name=node.node_name,
+            account=node.account,
+            instance_id=node.instance_id,
+            addresses=list(node.addresses),
+            implementation=node.implementation,
+            created_at=node.created_at,
+            archived_at=now,
+            why=why,
+        )
+    )
+
+
+def accounts_of(connection: sa.Connection, infra_id: str) -> dict[str, dict[str, Any]]:
+    """Every account that an infrastructure has, or had, instances on: a resource section leading to each."""
+    found: dict[str, dict[str, Any]] = {}
+    for table in (tables.nodes_archive, _N):
+        some = connection.execute(
+            sa.select(table.c.account, table.c.implementation).where(
+                table.c.infra_id == infra_id, table.c.account.is_not(None)
+            )
+        )
+        for row in some:
+            if row.implementation is not None:
+                found[row.account] = row.implementation
+    return found

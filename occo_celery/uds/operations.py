@@ -1,0 +1,153 @@
+"""Operations: the intents, committed before the act, and who holds them.
+
+Each is claimed by compare-and-set with a fresh token and a lease; every later write of its holder is conditional on
+that token. ``due`` is when beat sends it again, whatever became of the message or of its holder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from occo_celery.model import instance, status
+from occo_celery.uds import rows, tables
+
+_O = tables.operations
+
+
+def insert(
+    connection: sa.Connection,
+    *,
+    target: str,
+    infra_id: str,
+    kind: instance.OperationKind,
+    node_name: str,
+    epoch: int,
+    now: float,
+    resend: float,
+    **values: Any,
+) -> None:
+    """Record an intent. The caller sends it after the commit; if that is lost, beat does, in ``resend`` seconds."""
+    connection.execute(
+        _O.insert().values(
+            target=target,
+            infra_id=infra_id,
+            kind=kind.value,
+            node_name=node_name,
+            attach_epoch=epoch,
+            retry_at=now,
+            due=now + resend,
+            **{"tried": [], "detail": {}, **values},
+        )
+    )
+
+
+def get(connection: sa.Connection, target: str) -> instance.Operation | None:
+    row = connection.execute(sa.select(_O).where(_O.c.target == target)).mappings().first()
+    return None if row is None else rows.operation_of(dict(row))
+
+
+def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Operation]:
+    found = connection.execute(sa.select(_O).where(_O.c.infra_id == infra_id).order_by(_O.c.target))
+    return [rows.operation_of(dict(row)) for row in found.mappings()]
+
+
+def claim(
+    connection: sa.Connection, target: str, *, now: float, until: float, token: str
+) -> instance.Operation | None:
+    """Take an operation whose time has come and that nobody holds. Returns it as it was *before* the claim (but
+    with our token), None if there is nothing to take."""
+    statement = sa.select(_O).where(_O.c.target == target).with_for_update()
+    row = connection.execute(statement).mappings().first()
+    if row is None or row["retry_at"] is None or row["retry_at"] > now:
+        return None
+    if row["lease_until"] is not None and row["lease_until"] > now:
+        return None
+    connection.execute(
+        _O.update()
+        .where(_O.c.target == target)
+        .values(token=token, lease_until=until, attempts=_O.c.attempts + 1, due=until)
+    )
+    return rows.operation_of({**row, "token": token})
+
+
+def held(connection: sa.Connection, target: str, holder: str, **values: Any) -> bool:
+    """Write to an operation that we still hold; False if it was taken over, replaced or has ended."""
+    changed = connection.execute(_O.update().where(_O.c.target == target, _O.c.token == holder).values(**values))
+    return changed.rowcount == 1
+
+
+def give_back(
+    connection: sa.Connection,
+    target: str,
+    token: str,
+    *,
+    retry_at: float | None,
+    reason: status.Reason | None,
+    **values: Any,
+) -> bool:
+    """Let go of an operation until retry_at (None: until a change asks for it again)."""
+    if reason is not None:
+        values.update(rows.reason_columns(reason))
+    return held(connection, target, token, token=None, lease_until=None, retry_at=retry_at, due=retry_at, **values)
+
+
+def end(connection: sa.Connection, target: str, token: str) -> bool:
+    """The operation is done; False if it was not ours any more."""
+    return connection.execute(_O.delete().where(_O.c.target == target, _O.c.token == token)).rowcount == 1
+
+
+def delete(connection: sa.Connection, target: str) -> None:
+    """Take an intent back, whoever held it; its holder's next write is refused."""
+    connection.execute(_O.delete().where(_O.c.target == target))
+
+
+def turn_into_drop(
+    connection: sa.Connection, node: instance.Instance, *, epoch: int, now: float, resend: float, begun: bool = False
+) -> None:
+    """Ask for the end of an instance, taking it from whoever was at it.
+
+    What a creation knew of calls that may still come true (doubt_until) is kept: the drop waits for them.
+    """
+    before = get(connection, node.node_id)
+    delete(connection, node.node_id)
+    insert(
+        connection,
+        target=node.node_id,
+        infra_id=node.infra_id,
+        kind=instance.OperationKind.DROP,
+        node_name=node.node_name,
+        epoch=epoch,
+        now=now,
+        resend=resend,
+        begun=begun,
+        doubt_until=before.doubt_until if before is not None else 0.0,
+    )
+
+
+def claim_due(connection: sa.Connection, *, now: float, limit: int, resend: float) -> Sequence[instance.Operation]:
+    """Operations that beat should send (again); each is put off by ``resend`` seconds, so that beats share them."""
+    due = (
+        sa.select(_O.c.target)
+        .where(_O.c.due <= now)
+        .order_by(_O.c.due)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    found = connection.execute(
+        _O.update().where(_O.c.target.in_(sa.select(due.c.target))).values(due=now + resend).returning(*_O.c)
+    )
+    return [rows.operation_of(dict(row)) for row in found.mappings()]
+
+
+def reconsider(connection: sa.Connection, *, now: float) -> int:
+    """Definitions have changed: creations that wait for a change are tried again. Returns how many."""
+    changed = connection.execute(
+        _O.update()
+        .where(_O.c.kind == instance.OperationKind.CREATE.value, _O.c.retry_at.is_(None))
+        .values(retry_at=now, due=now, tried=[])
+    )
+    return changed.rowcount

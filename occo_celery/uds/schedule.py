@@ -1,0 +1,288 @@
+"""The schedule: one row a managed infrastructure. Who may make a pass, and when the next one is due.
+
+A row is *claimed* by whoever publishes it (beat, or a wake-up): its claim_token travels in the message. A pass takes
+the infrastructure's *lease* only with a current claim_token, and its release takes the token away: a late, doubled
+or redelivered message finds nothing to do. A claim whose message was lost is published again when the row is next
+due, under the same token, so that a message that was only late is still good.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from occo_celery.model import instance
+from occo_celery.uds import rows, tables
+from occo_celery.uds.infrastructures import Infrastructure
+
+_I = tables.infrastructures
+_S = tables.schedule
+_N = tables.nodes
+
+#: The least time between two passes of one infrastructure, seconds; and how much of the last one's duration.
+LEAST_GAP = 0.02
+GAP_OF_DURATION = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row; times in seconds since the epoch, interval and last_duration in seconds."""
+
+    infra_id: str
+    attach_epoch: int
+    interval: float
+    phase: float
+    strategy: str
+    next_due: float
+    claim_token: str | None
+    started: float
+    last_pass: float | None
+    last_duration: float
+    passes: int
+    last_error: str | None
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Row:
+        return cls(**{name: row[name] for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Rows to be published in messages: infra_ids that share a token. after: seconds to hold the message back."""
+
+    token: str
+    infra_ids: tuple[str, ...]
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """What a pass works on: one infrastructure as it was when its lease was taken."""
+
+    infra: Infrastructure
+    row: Row
+    instances: tuple[instance.Instance, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a pass ended. look_again: seconds until it wants to be made again, None for the interval."""
+
+    infra_id: str
+    wake_seen: int
+    look_again: float | None
+    error: str | None
+
+
+def phase_of(infra_id: str, interval: float) -> float:
+    """The place of an infrastructure within its interval: stable, and spread evenly over many."""
+    return interval * (zlib.crc32(infra_id.encode()) / 2**32)
+
+
+def _following(now: float) -> sa.ColumnElement[float]:
+    """The next time after now that is in phase; times that were missed collapse into one."""
+    return _S.c.phase + (sa.func.floor((now - _S.c.phase) / _S.c.interval) + 1) * _S.c.interval
+
+
+def insert(
+    connection: sa.Connection, infra_id: str, *, epoch: int, interval: float, strategy: str, claim: str, now: float
+) -> Claim:
+    """Begin managing, due now and claimed by the caller, who publishes after the commit."""
+    phase = phase_of(infra_id, interval)
+    connection.execute(
+        _S.insert().values(
+            infra_id=infra_id,
+            attach_epoch=epoch,
+            interval=interval,
+            phase=phase,
+            strategy=strategy,
+            next_due=phase + ((now - phase) // interval + 1) * interval,
+            claim_token=claim,
+            started=now,
+        )
+    )
+    return Claim(token=claim, infra_ids=(infra_id,))
+
+
+def get(connection: sa.Connection, infra_id: str) -> Row | None:
+    row = connection.execute(sa.select(_S).where(_S.c.infra_id == infra_id)).mappings().first()
+    return None if row is None else Row.from_row(dict(row))
+
+
+def delete(connection: sa.Connection, infra_id: str) -> bool:
+    """True if there was a row."""
+    return connection.execute(_S.delete().where(_S.c.infra_id == infra_id)).rowcount == 1
+
+
+def claim_due(connection: sa.Connection, *, now: float, limit: int, token: str) -> Sequence[Claim]:
+    """Claim up to ``limit`` due rows in one statement; any number of beats may do so at once."""
+    due = (
+        sa.select(_S.c.infra_id)
+        .where(_S.c.next_due <= now)
+        .order_by(_S.c.next_due)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    claimed = connection.execute(
+        _S.update()
+        .where(_S.c.infra_id.in_(sa.select(due.c.infra_id)))
+        .values(claim_token=sa.func.coalesce(_S.c.claim_token, token), next_due=_following(now))
+        .returning(_S.c.infra_id, _S.c.claim_token)
+    )
+    by_token: dict[str, list[str]] = {}
+    for row in claimed:
+        by_token.setdefault(row.claim_token, []).append(row.infra_id)
+    return [Claim(token=key, infra_ids=tuple(infra_ids)) for key, infra_ids in by_token.items()]
+
+
+def next_due(connection: sa.Connection) -> float | None:
+    """When the next row is due; None when nothing is managed."""
+    return connection.execute(sa.select(sa.func.min(_S.c.next_due))).scalar()
+
+
+def wake(connection: sa.Connection, infra_id: str, *, now: float, token: str) -> Claim | None:
+    """Ask for a pass now. The claim is to be published after the commit; None when there is nothing to publish:
+    not managed, or a pass is running, whose release sees the counter."""
+    lease = connection.execute(
+        _I.update()
+        .where(_I.c.infra_id == infra_id)
+        .values(wake=_I.c.wake + 1)
+        .returning(_I.c.pass_token, _I.c.lease_until)
+    ).first()
+    if lease is None or (lease.pass_token is not None and lease.lease_until > now):
+        return None
+    return _claim_one(connection, infra_id, now=now, token=token)
+
+
+def _claim_one(connection: sa.Connection, infra_id: str, *, now: float, token: str) -> Claim | None:
+    row = connection.execute(
+        _S.update()
+        .where(_S.c.infra_id == infra_id)
+        .values(claim_token=sa.func.coalesce(_S.c.claim_token, token), next_due=_following(now))
+        .returning(_S.c.claim_token, _S.c.last_pass, _S.c.last_duration)
+    ).first()
+    if row is None:
+        return None
+    gap = max(LEAST_GAP, GAP_OF_DURATION * row.last_duration)
+    after = max(0.0, row.last_pass + gap - now) if row.last_pass is not None else 0.0
+    return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after)
+
+
+def lease(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Sequence[Leased]:
+    """Take the leases of a claim's infrastructures, as many as are free and still asked for, and read them.
+
+    The condition on attach_epoch is evaluated on the locked row: a detach that commits meanwhile is seen.
+    """
+    asked = sa.exists().where(
+        _S.c.infra_id == _I.c.infra_id,
+        _S.c.claim_token == claim.token,
+        _S.c.attach_epoch == _I.c.attach_epoch,
+    )
+    taken = connection.execute(
+        _I.update()
+        .where(
+            _I.c.infra_id.in_(claim.infra_ids),
+            sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= now),
+            _I.c.phase == instance.Phase.SUBMITTED.value,
+            _I.c.suspended.is_(False),
+            asked,
+        )
+        .values(pass_token=pass_token, lease_until=until)
+    )
+    return read_leased(connection, pass_token) if taken.rowcount else []
+
+
+def read_leased(connection: sa.Connection, pass_token: str) -> Sequence[Leased]:
+    """All that the holder of a pass_token works on, in one statement."""
+    instances = rows.INSTANCE.subquery("i")
+    statement = (
+        sa.select(
+            *(column.label(f"infra_{column.name}") for column in _I.c),
+            *(column.label(f"row_{column.name}") for column in _S.c),
+            *instances.c,
+        )
+        .select_from(
+            _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(instances, instances.c.infra_id == _I.c.infra_id)
+        )
+        .where(_I.c.pass_token == pass_token, _S.c.attach_epoch == _I.c.attach_epoch)
+        .order_by(_I.c.infra_id, instances.c.created_at, instances.c.node_id)
+    )
+    found: dict[str, tuple[Infrastructure, Row, list[instance.Instance]]] = {}
+    for raw in connection.execute(statement).mappings():
+        row = dict(raw)
+        infra_id = row["infra_infra_id"]
+        if infra_id not in found:
+            found[infra_id] = (
+                Infrastructure.from_row(_stripped(row, "infra_")),
+                Row.from_row(_stripped(row, "row_")),
+                [],
+            )
+        if row["node_id"] is not None:
+            found[infra_id][2].append(rows.instance_of(row))
+    return [Leased(infra=infra, row=row, instances=tuple(some)) for infra, row, some in found.values()]
+
+
+def _stripped(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+
+
+def release(connection: sa.Connection, pass_token: str) -> Mapping[str, int]:
+    """Give the leases back: the wake counters, by infra_id, of those that were still ours.
+
+    The first statement of the recording transaction: the rows stay locked until it ends, so what is written after
+    it is fenced by the token.
+    """
+    ended = connection.execute(
+        _I.update()
+        .where(_I.c.pass_token == pass_token)
+        .values(pass_token=None, lease_until=None)
+        .returning(_I.c.infra_id, _I.c.wake)
+    )
+    return {row.infra_id: row.wake for row in ended}
+
+
+def finish(
+    connection: sa.Connection, outcomes: Collection[Outcome], wakes: Mapping[str, int], *, now: float, duration: float
+) -> Sequence[str]:
+    """Write how passes ended; returns the infra_ids to be claimed again at once, because their wake has grown."""
+    steady, again, woken = [], [], []
+    for outcome in outcomes:
+        if outcome.infra_id not in wakes:
+            continue
+        if wakes[outcome.infra_id] > outcome.wake_seen:
+            woken.append(outcome.infra_id)
+        if outcome.look_again is None and outcome.error is None:
+            steady.append(outcome.infra_id)
+        else:
+            again.append(outcome)
+    ended: dict[str, Any] = {
+        "claim_token": None,
+        "last_pass": now,
+        "last_duration": duration,
+        "passes": _S.c.passes + 1,
+    }
+    if steady:
+        connection.execute(_S.update().where(_S.c.infra_id.in_(steady)).values(**ended, last_error=None))
+    for outcome in again:
+        when = now + (outcome.look_again if outcome.look_again is not None else 1e9)
+        connection.execute(
+            _S.update()
+            .where(_S.c.infra_id == outcome.infra_id)
+            .values(**ended, last_error=outcome.error, next_due=_least(_S.c.next_due, when))
+        )
+    return woken
+
+
+def _least(column: sa.ColumnElement[float], value: float) -> sa.ColumnElement[float]:
+    return sa.case((column <= value, column), else_=value)
+
+
+def claim_woken(connection: sa.Connection, infra_ids: Sequence[str], *, now: float, token: str) -> Sequence[Claim]:
+    """Claims of infrastructures whose wake grew during their pass, to be published after the commit."""
+    claims = (_claim_one(connection, infra_id, now=now, token=token) for infra_id in infra_ids)
+    return [claim for claim in claims if claim is not None]

@@ -1,0 +1,128 @@
+"""Connections and transactions of the UDS, on SQLite and PostgreSQL alike. Used by the shell only.
+
+A transaction is either a reader or a writer, said when it begins: SQLite wants to know, or two readers that turn
+writers deadlock. Driver errors become StoreUnavailable here, so that nobody above knows SQLAlchemy's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from occo_celery import errors
+
+_WRITES = "occo_writes"
+
+
+class Store:
+    """An engine with our ways of opening transactions, and the database's clock.
+
+    url: an SQLAlchemy URL, ``sqlite:////path`` or ``postgresql+psycopg://...``. Connecting happens when first used;
+    a Store made before a fork may be used after it (call ``dispose`` in the child).
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        self.url = sa.make_url(_with_driver(url))
+        self.offset = 0.0
+        if self.url.get_backend_name() == "sqlite":
+            self.engine = _sqlite(self.url)
+        elif self.url.get_backend_name() == "postgresql":
+            self.engine = _postgresql(self.url, pool_size)
+            event.listen(self.engine, "connect", self._measure_offset)
+        else:
+            raise errors.ConfigurationError(
+                f"components.uds.url: {self.url.get_backend_name()} is not supported; use sqlite or postgresql"
+            )
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that may write; committed at the end of the block, rolled back on an exception."""
+        with self._transaction(writes=True) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads."""
+        with self._transaction(writes=False) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.connect() as connection:
+                connection.execution_options(**{_WRITES: writes})
+                with connection.begin():
+                    yield connection
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as problem:
+            raise errors.StoreUnavailable(
+                f"the database {self.url.render_as_string()} cannot be used: {_words(problem)}"
+            ) from problem
+
+    def now(self) -> float:
+        """The database's time: every host that shares it agrees on leases. Measured once a connection."""
+        return time.time() + self.offset
+
+    def dispose(self) -> None:
+        """Let go of all connections; to be called in a forked child, with the parent's left open to it."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _measure_offset(self, connection: Any, _record: Any) -> None:
+        before = time.time()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            there = float(cursor.fetchone()[0])
+        connection.rollback()
+        self.offset = there - (before + time.time()) / 2
+
+
+def _with_driver(url: str) -> str:
+    """``postgres://`` and ``postgresql://`` as people write them mean psycopg 3 here."""
+    scheme, colon, rest = url.partition("://")
+    return f"postgresql+psycopg{colon}{rest}" if scheme in ("postgres", "postgresql") else url
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    if url.database and url.database != ":memory:":
+        pathlib.Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = sa.create_engine(url, connect_args={"timeout": 30.0}, pool_size=5, max_overflow=20)
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        connection.create_function("floor", 1, _floor, deterministic=True)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _floor(value: float) -> int:
+    return int(value // 1)
+
+
+def _postgresql(url: sa.URL, pool_size: int) -> sa.Engine:
+    # Without time limits a database behind a dead network would hold a worker slot for ever.
+    arguments = {"connect_timeout": 5, "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"}
+    return sa.create_engine(
+        url, pool_size=pool_size, max_overflow=20, pool_pre_ping=True, pool_timeout=10, connect_args=arguments
+    )
+
+
+def _words(problem: sa.exc.SQLAlchemyError) -> str:
+    original = getattr(problem, "orig", None) or problem
+    return str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
