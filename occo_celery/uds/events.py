@@ -22,8 +22,8 @@ class Event:
     data: Mapping[str, Any]
 
 
-def add(connection: sa.Connection, infra_id: str, name: str, *, now: float, **data: Any) -> None:
-    connection.execute(_E.insert().values(infra_id=infra_id, time=now, name=name, data=data))
+def add(connection: sa.Connection, infra_id: str, event: str, *, now: float, **data: Any) -> None:
+    connection.execute(_E.insert().values(infra_id=infra_id, time=now, name=event, data=data))
 
 
 def of(connection: sa.Connection, infra_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]:

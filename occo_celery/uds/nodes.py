@@ -74,6 +74,11 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, **(rows.reason_columns(reason) if reason is not None else {})}
 
 
+def forget(connection: sa.Connection, node_id: str) -> None:
+    """A planned instance that no cloud has heard of is not wanted any more."""
+    connection.execute(_N.delete().where(_N.c.node_id == node_id, _N.c.lifecycle == instance.Lifecycle.PLANNED.value))
+
+
 def archive(connection: sa.Connection, node: instance.Instance, *, why: str, now: float) -> None:
     """The end of an instance that no cloud has any more (or ever had)."""
     connection.execute(_N.delete().where(_N.c.node_id == node.node_id))

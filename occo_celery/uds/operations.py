@@ -73,6 +73,12 @@ def claim(
     return rows.operation_of({**row, "token": token})
 
 
+def is_held(connection: sa.Connection, target: str, holder: str) -> bool:
+    """True while the operation is ours; nobody takes it before this transaction ends."""
+    found = sa.select(_O.c.target).where(_O.c.target == target, _O.c.token == holder).with_for_update()
+    return connection.execute(found).first() is not None
+
+
 def held(connection: sa.Connection, target: str, holder: str, **values: Any) -> bool:
     """Write to an operation that we still hold; False if it was taken over, replaced or has ended."""
     changed = connection.execute(_O.update().where(_O.c.target == target, _O.c.token == holder).values(**values))
@@ -105,11 +111,12 @@ def delete(connection: sa.Connection, target: str) -> None:
 
 
 def turn_into_drop(
-    connection: sa.Connection, node: instance.Instance, *, epoch: int, now: float, resend: float, begun: bool = False
+    connection: sa.Connection, node: instance.Instance, *, epoch: int, now: float, resend: float
 ) -> None:
     """Ask for the end of an instance, taking it from whoever was at it.
 
-    What a creation knew of calls that may still come true (doubt_until) is kept: the drop waits for them.
+    What a creation knew of calls that may still come true (doubt_until) is kept: the drop waits for them, and is
+    to be gone through with even when nothing is managed any more.
     """
     before = get(connection, node.node_id)
     delete(connection, node.node_id)
@@ -122,9 +129,14 @@ def turn_into_drop(
         epoch=epoch,
         now=now,
         resend=resend,
-        begun=begun,
+        begun=node.lifecycle is instance.Lifecycle.CREATING,
         doubt_until=before.doubt_until if before is not None else 0.0,
     )
+
+
+def next_due(connection: sa.Connection) -> float | None:
+    """When the next operation is to be sent; None when nothing waits."""
+    return connection.execute(sa.select(sa.func.min(_O.c.due))).scalar()
 
 
 def claim_due(connection: sa.Connection, *, now: float, limit: int, resend: float) -> Sequence[instance.Operation]:
@@ -151,3 +163,17 @@ def reconsider(connection: sa.Connection, *, now: float) -> int:
         .values(retry_at=now, due=now, tried=[])
     )
     return changed.rowcount
+
+
+def retoken(connection: sa.Connection, target: str, token: str) -> None:
+    """Give a teardown to a new chain; the links of the old one find that their token is not current."""
+    connection.execute(_O.update().where(_O.c.target == target).values(token=token))
+
+
+def hurry(connection: sa.Connection, infra_id: str, *, now: float) -> None:
+    """Let all that has begun and waits for its time be tried at once."""
+    connection.execute(
+        _O.update()
+        .where(_O.c.infra_id == infra_id, _O.c.lease_until.is_(None), _O.c.begun)
+        .values(retry_at=now, due=now)
+    )

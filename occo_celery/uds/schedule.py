@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery.model import instance
+from occo_celery.model.message import Claim
 from occo_celery.uds import rows, tables
 from occo_celery.uds.infrastructures import Infrastructure
 
@@ -48,15 +49,6 @@ class Row:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Row:
         return cls(**{name: row[name] for name in cls.__slots__})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """Rows to be published in messages: infra_ids that share a token. after: seconds to hold the message back."""
-
-    token: str
-    infra_ids: tuple[str, ...]
-    after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,8 +223,17 @@ def _stripped(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
 
 
-def release(connection: sa.Connection, pass_token: str) -> Mapping[str, int]:
-    """Give the leases back: the wake counters, by infra_id, of those that were still ours.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """An infrastructure as it is when its lease is given back."""
+
+    infra_id: str
+    wake: int
+    generation: int
+
+
+def release(connection: sa.Connection, pass_token: str) -> Mapping[str, Released]:
+    """Give the leases back; returns, by infra_id, those that were still ours.
 
     The first statement of the recording transaction: the rows stay locked until it ends, so what is written after
     it is fenced by the token.
@@ -241,20 +242,25 @@ def release(connection: sa.Connection, pass_token: str) -> Mapping[str, int]:
         _I.update()
         .where(_I.c.pass_token == pass_token)
         .values(pass_token=None, lease_until=None)
-        .returning(_I.c.infra_id, _I.c.wake)
+        .returning(_I.c.infra_id, _I.c.wake, _I.c.generation)
     )
-    return {row.infra_id: row.wake for row in ended}
+    return {row.infra_id: Released(**row) for row in ended.mappings()}
 
 
 def finish(
-    connection: sa.Connection, outcomes: Collection[Outcome], wakes: Mapping[str, int], *, now: float, duration: float
+    connection: sa.Connection,
+    outcomes: Collection[Outcome],
+    released: Mapping[str, Released],
+    *,
+    now: float,
+    duration: float,
 ) -> Sequence[str]:
     """Write how passes ended; returns the infra_ids to be claimed again at once, because their wake has grown."""
     steady, again, woken = [], [], []
     for outcome in outcomes:
-        if outcome.infra_id not in wakes:
+        if outcome.infra_id not in released:
             continue
-        if wakes[outcome.infra_id] > outcome.wake_seen:
+        if released[outcome.infra_id].wake > outcome.wake_seen:
             woken.append(outcome.infra_id)
         if outcome.look_again is None and outcome.error is None:
             steady.append(outcome.infra_id)

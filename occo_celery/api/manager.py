@@ -1,0 +1,275 @@
+"""InfrastructureManager: submit, provision, detach and tear down infrastructures. The API of Occopus, name for name.
+
+The state is in the UDS, so any number of managers, in any process, see the same thing. Every change is one transaction
+that locks the infrastructure's row; messages go out after it, and beat sends again what gets lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from occo_celery import errors, wiring
+from occo_celery.api import occoapp, waiting
+from occo_celery.api import report as reports
+from occo_celery.api.process import InfrastructureMaintenanceProcess
+from occo_celery.api.torn import TearDown
+from occo_celery.compiler import compile as compiler
+from occo_celery.compiler import definitions as definition_files
+from occo_celery.infraprocessor import teardown, withdraw
+from occo_celery.model import description, instance
+from occo_celery.model.message import Claim
+from occo_celery.plugins import registry
+from occo_celery.plugins.contextualisation import templates
+from occo_celery.uds import definitions, events, infrastructures, nodes, operations, schedule
+
+__all__ = ["InfrastructureMaintenanceProcess", "InfrastructureManager", "TearDown"]
+
+log = logging.getLogger(__name__)
+
+Description = str | pathlib.Path | Mapping[str, Any]
+STRATEGIES = ("sequential", "parallel")
+
+
+class InfrastructureManager:
+    """Manages a set of infrastructures.
+
+    process_strategy: ``sequential`` or ``parallel``, of the infrastructures that this manager attaches.
+    enactor_interval: longest time between two passes, seconds; the configuration's by default.
+    system: what to work with; by default what occoapp.setup() made, or the usual configuration.
+    """
+
+    def __init__(
+        self,
+        process_strategy: str = "sequential",
+        *,
+        enactor_interval: float | None = None,
+        system: wiring.System | None = None,
+    ) -> None:
+        if process_strategy not in STRATEGIES:
+            raise ValueError(f"process_strategy is {process_strategy!r}, it can be: {', '.join(STRATEGIES)}")
+        self.process_strategy = process_strategy
+        self._system = system or occoapp.system()
+        self.enactor_interval = enactor_interval or self._system.settings.enactor.interval
+
+    # --- submitting -------------------------------------------------------------------------------------------
+
+    def import_definitions(self, path: str | pathlib.Path) -> Sequence[str]:
+        """Import a file of node definitions: all of it or nothing. Returns the node types.
+
+        Raises SchemaError. A type that is there already is replaced; running instances stay as they are.
+        """
+        loaded = definition_files.load_definitions(
+            pathlib.Path(path), schema_for=registry.schema_for, check_templates=_check_templates
+        )
+        self._warn(loaded.warnings)
+        with self._system.store.write() as connection:
+            definitions.replace(connection, loaded.definitions, now=self._system.now())
+        return tuple(loaded.definitions)
+
+    def submit_infrastructure(self, infra_desc: Description) -> str:
+        """Compile an infrastructure and store it in the UDS; nothing is provisioned yet.
+
+        infra_desc: YAML text, the path of a file, or a mapping. Returns the infra_id. Raises SchemaError.
+        """
+        compiled = self._compile(infra_desc)
+        with self._system.store.write() as connection:
+            infrastructures.insert(connection, compiled, now=self._system.now())
+        return compiled.infra_id
+
+    def add(self, infra_desc: Description) -> str:
+        """Submit an infrastructure and start provisioning it, in one transaction. Returns the infra_id."""
+        compiled = self._compile(infra_desc)
+        self._system.send.check()
+        with self._system.store.write() as connection:
+            infrastructures.insert(connection, compiled, now=self._system.now())
+            claim = self._begin_managing(connection, compiled.infra_id)
+        self._publish(claim)
+        return compiled.infra_id
+
+    def _compile(self, infra_desc: Description) -> description.StaticDescription:
+        with self._system.store.read() as connection:
+            known = definitions.load(connection)
+        compiled = compiler.compile_description(infra_desc, infra_id=wiring.new_id(), definitions=known)
+        self._warn(compiled.warnings)
+        return compiled.description
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            log.warning("%s", warning)
+
+    # --- provisioning -----------------------------------------------------------------------------------------
+
+    def start_provisioning(self, infra_id: str) -> None:
+        """Start provisioning an infrastructure that is stored: passes are made on it from now on.
+
+        Raises InfrastructureIDTakenException when it is managed already, InfrastructureIDNotFoundException when it
+        is not in the UDS or is being torn down, BrokerUnavailable (nothing is changed then).
+        """
+        self._system.send.check()
+        with self._system.store.write() as connection:
+            claim = self._begin_managing(connection, infra_id)
+        self._publish(claim)
+
+    def attach(self, infra_id: str) -> None:
+        """Start provisioning an existing infrastructure; see start_provisioning."""
+        self.start_provisioning(infra_id)
+
+    def _begin_managing(self, connection: Any, infra_id: str) -> Claim:
+        infra = infrastructures.lock(connection, infra_id)
+        if infra.phase is not instance.Phase.SUBMITTED:
+            raise errors.InfrastructureIDNotFoundException(
+                f"infrastructure {infra_id} is {_words(infra.phase)}, it cannot be provisioned any more; submit it again"
+            )
+        if schedule.get(connection, infra_id) is not None:
+            raise errors.InfrastructureIDTakenException(f"infrastructure {infra_id} is already being provisioned")
+        epoch = infra.attach_epoch + 1
+        infrastructures.change(connection, infra_id, attach_epoch=epoch, ready_since=None)
+        claim = schedule.insert(
+            connection,
+            infra_id,
+            epoch=epoch,
+            interval=self.enactor_interval,
+            strategy=self.process_strategy,
+            claim=wiring.new_id(),
+            now=self._system.now(),
+        )
+        return replace(claim, name=infra.name)
+
+    def _publish(self, claim: Claim) -> None:
+        try:
+            self._system.send.passes(claim)
+        except errors.BrokerUnavailable as problem:
+            log.warning("%s; beat will send the first pass", problem)
+
+    def stop_provisioning(self, infra_id: str, wait_timeout: float = 60) -> None:
+        """Stop provisioning: nothing starts any more; what has begun is finished or undone. The infrastructure stays.
+
+        Waits up to wait_timeout seconds for what has begun; raises StillRunning, naming it, when the time passes (it
+        is detached all the same), InfrastructureIDNotFoundException when it is not managed.
+        """
+        now = self._system.now()
+        with self._system.store.write() as connection:
+            infra = infrastructures.lock(connection, infra_id)
+            if not schedule.delete(connection, infra_id):
+                raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is not being provisioned")
+            # A pass that is running loses its lease, so nothing that it decides is written.
+            infrastructures.change(
+                connection, infra_id, attach_epoch=infra.attach_epoch + 1, pass_token=None, lease_until=None
+            )
+            withdraw.withdraw(connection, infra_id, now=now)
+            begun = operations.of(connection, infra_id)
+        self._hurry(begun)
+        if not waiting.until(lambda: not self._running(infra_id), wait_timeout):
+            running = self._running(infra_id)
+            if running:
+                raise errors.StillRunning(infra_id, [_instruction(one) for one in running], wait_timeout)
+
+    def detach(self, infra_id: str) -> None:
+        """Stop provisioning an existing infrastructure; see stop_provisioning."""
+        self.stop_provisioning(infra_id)
+
+    def _hurry(self, begun: Sequence[instance.Operation]) -> None:
+        waiting_now = [one for one in begun if one.lease_until is None]
+        if waiting_now:
+            try:
+                self._system.send.operations(waiting_now)
+            except errors.BrokerUnavailable as problem:
+                log.warning("%s; beat will send what is to be finished", problem)
+
+    def _running(self, infra_id: str) -> Sequence[instance.Operation]:
+        with self._system.store.read() as connection:
+            return operations.of(connection, infra_id)
+
+    def get(self, infra_id: str) -> InfrastructureMaintenanceProcess:
+        """The managing process of an infrastructure. Raises InfrastructureIDNotFoundException when not managed."""
+        process = InfrastructureMaintenanceProcess(infra_id, system=self._system)
+        if not process.is_alive():
+            raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is not being provisioned")
+        return process
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def tear_down(self, infra_id: str) -> TearDown:
+        """Tear down an infrastructure that is not managed: its instances, dependents first, and all that is left.
+
+        Returns a handle to follow it by; one that is under way already is followed. Raises ValueError when it is
+        managed (stop_provisioning first), InfrastructureIDNotFoundException, BrokerUnavailable.
+        """
+        self._system.send.check()
+        with self._system.store.write() as connection:
+            infra = infrastructures.lock(connection, infra_id)
+            if schedule.get(connection, infra_id) is not None:
+                raise errors.InfrastructureManagedError(
+                    f"infrastructure {infra_id} is being provisioned; detach it before tearing it down"
+                )
+            if infra.phase is instance.Phase.TORN_DOWN:
+                raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is torn down already")
+            desired = self._system.descriptions.one(connection, infra)
+            chain = teardown.begin(connection, infra_id, desired, now=self._system.now(), token=wiring.new_id())
+        if chain is not None:
+            try:
+                self._system.send.teardown(chain)
+            except errors.BrokerUnavailable as problem:
+                log.warning("%s; beat will begin the teardown", problem)
+        return TearDown(infra_id, self._system)
+
+    # --- looking ----------------------------------------------------------------------------------------------
+
+    def list(self) -> Sequence[reports.Summary]:
+        """All infrastructures that are not torn down, oldest first."""
+        with self._system.store.read() as connection:
+            return reports.summaries(connection)
+
+    def report(self, infra_id: str) -> dict[str, Any]:
+        """What there is of each node, as Occopus shows it: ``{node: {instances: {id: {resource_address, state,
+        reason, since}}, scaling: {actual, target, min, max}}}``."""
+        with self._system.store.read() as connection:
+            infra = infrastructures.get(connection, infra_id)
+            desired = self._system.descriptions.one(connection, infra)
+            return reports.report(infra, desired, nodes.of(connection, infra_id))
+
+    def events(self, infra_id: str, *, after: int = 0) -> Sequence[events.Event]:
+        """What happened to an infrastructure, oldest first, beginning after the event of that id."""
+        with self._system.store.read() as connection:
+            infrastructures.get(connection, infra_id)
+            return events.of(connection, infra_id, after=after)
+
+    def logs(self, node_id: str, *, lines: int = 100) -> str:
+        """The last lines that an instance has put out, where its cloud keeps them. Raises OccoError."""
+        with self._system.store.read() as connection:
+            node = nodes.get(connection, node_id)
+        if node is None or node.instance_id is None or node.implementation is None or node.account is None:
+            raise errors.InfrastructureIDNotFoundException(
+                f"there is no instance {node_id!r}; `occo report INFRA_ID` shows those that there are"
+            )
+        handler = self._system.clouds.handler(node.account, node.implementation["resource"])
+        return handler.logs(node.instance_id, lines, self._system.settings.instructions.call_timeout)
+
+
+def _instruction(operation: instance.Operation) -> str:
+    return f"{operation.kind}-node {operation.node_name} ({operation.target})"
+
+
+def _words(phase: instance.Phase) -> str:
+    return {"tearing_down": "being torn down", "torn_down": "torn down"}.get(phase, phase.value)
+
+
+def _check_templates(kind: str, name: str | None, section: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """Every template of a section that does not parse: (path in the section, why)."""
+    found: Mapping[str, str]
+    if kind == "contextualisation" and name is not None:
+        found = registry.load(kind, name)().templates(section)
+    elif kind == "health_check":
+        found = {
+            f"{key}{path}": text
+            for key, value in section.items()
+            if key != "timeout"
+            for path, text in registry.load(kind, key)().templates(value).items()
+        }
+    else:
+        found = dict(templates.strings(section))
+    return [(path, problem) for path, text in found.items() if (problem := templates.check(text)) is not None]

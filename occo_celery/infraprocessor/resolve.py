@@ -1,0 +1,139 @@
+"""Resolves a node: which implementation, and what its templates say. Pure but for fetching secrets.
+
+Called by claims.py (choosing, inside the claim) and create.py (rendering, before the call).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from occo_celery import errors
+from occo_celery.model import description, instance
+from occo_celery.plugins.contextualisation import base as contextualisation
+from occo_celery.plugins.contextualisation import names as template_names
+from occo_celery.plugins.contextualisation import templates
+from occo_celery.plugins.resourcehandler import base as resourcehandler
+
+
+def choose(
+    node: description.NodeDescription,
+    implementations: Sequence[Mapping[str, Any]],
+    tried: Sequence[int],
+    rng: random.Random,
+) -> int:
+    """The position of the implementation to use next: one that meets the filter, at random, failed ones last.
+
+    Raises PermanentError when none meets the filter.
+    """
+    candidates = meeting(node, implementations)
+    if not candidates:
+        raise errors.PermanentError(
+            f"no implementation of node type {node.type!r} meets the filter {dict(node.filter)!r} of node "
+            f"{node.name!r}; import a definition that does, or change the filter"
+        )
+    rng.shuffle(candidates)
+    return min(candidates, key=lambda position: _last_failure(position, tried))
+
+
+def meeting(node: description.NodeDescription, implementations: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Positions of the implementations whose resource section has all that the node's filter asks for."""
+    return [
+        position
+        for position, implementation in enumerate(implementations)
+        if all(implementation["resource"].get(key) == value for key, value in node.filter.items())
+    ]
+
+
+def _last_failure(position: int, tried: Sequence[int]) -> int:
+    return max((index for index, one in enumerate(tried) if one == position), default=-1)
+
+
+def inputs(
+    desired: description.StaticDescription, node_name: str, instances: Iterable[instance.Instance]
+) -> dict[str, Any]:
+    """What the templates of a node are rendered from, as JSON without secrets: the instances of all nodes that it
+    depends on, directly or not. Frozen with the first call, so that a doubtful one can be repeated to the letter."""
+    needed: dict[str, None] = {}
+    todo = list(desired.dependees[node_name])
+    while todo:
+        name = todo.pop(0)
+        if name not in needed:
+            needed[name] = None
+            todo += desired.dependees[name]
+    peers: dict[str, list[dict[str, Any]]] = {name: [] for name in needed}
+    for one in instances:
+        if one.node_name in peers and one.lifecycle is instance.Lifecycle.RUNNING:
+            peers[one.node_name].append({"node_id": one.node_id, "addresses": list(one.addresses)})
+    return {"peers": peers}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """What the cloud is to be told. May hold secrets."""
+
+    creation: resourcehandler.Creation
+    context_hash: str
+
+
+class Resolver:
+    """Renders. secret: fetches a secret by name; contextualisations: finds the plugin of a type."""
+
+    def __init__(
+        self,
+        secret: Callable[[str], str],
+        contextualisations: Callable[[str], contextualisation.Contextualisation],
+    ) -> None:
+        self._secret, self._contextualisations = secret, contextualisations
+
+    def names(self, desired: description.StaticDescription, node: instance.Instance) -> dict[str, Any]:
+        """The names that the templates of an instance may use."""
+        peers = {
+            name: [template_names.Peer(node_id=one["node_id"], addresses=tuple(one["addresses"])) for one in some]
+            for name, some in (node.inputs or {}).get("peers", {}).items()
+        }
+        return template_names.names(
+            description=desired,
+            node=desired.node_lookup[node.node_name],
+            node_id=node.node_id,
+            definition=node.implementation or {},
+            peers=peers,
+            secret=self._secret,
+        )
+
+    def render(self, desired: description.StaticDescription, node: instance.Instance, *, timeout: float) -> Rendered:
+        """The creation of an instance whose implementation and inputs are chosen. Raises TemplateError."""
+        assert node.implementation is not None
+        names = self.names(desired, node)
+        where = f"node_def:{desired.node_lookup[node.node_name].type}"
+        section = templates.render_tree(node.implementation["resource"], names, f"{where} resource")
+        context = contextualisation.Context()
+        if told := node.implementation.get("contextualisation"):
+            context = self._contextualisations(told["type"]).render(told, names)
+        creation = resourcehandler.Creation(
+            node_id=node.node_id,
+            infra_id=node.infra_id,
+            node_name=node.node_name,
+            section=section,
+            user_data=context.user_data,
+            attributes=context.attributes,
+            environment=context.environment,
+            command=context.command,
+            timeout=timeout,
+        )
+        return Rendered(creation=creation, context_hash=_hash(creation))
+
+
+def _hash(creation: resourcehandler.Creation) -> str:
+    told = [
+        creation.section,
+        creation.user_data,
+        creation.attributes,
+        creation.environment,
+        creation.command,
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

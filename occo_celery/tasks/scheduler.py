@@ -1,0 +1,150 @@
+"""Beat's scheduler: puts on the queue what SQL says is due. Named to beat as ``-S occo_celery.tasks.scheduler:UdsScheduler``.
+
+Any number of beats may run: each claims its own rows. Nothing that must run once is a static entry. A database or
+broker that goes away is waited for; nothing is lost meanwhile, since what was not published stays due or falls due
+again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import sqlalchemy as sa
+from celery import beat
+
+from occo_celery import errors, settings, wiring
+from occo_celery.infraprocessor import teardown
+from occo_celery.model import instance
+from occo_celery.model.message import Chain, Claim
+from occo_celery.uds import infrastructures, operations, schedule
+
+log = logging.getLogger(__name__)
+
+#: Rows claimed in one transaction.
+LIMIT = 500
+#: Seconds between attempts while the database or the broker is away.
+PAUSE = 1.0
+
+
+class Due:
+    """Claims what is due and sends it. The part of the scheduler that does not know Celery."""
+
+    def __init__(self, system: wiring.System) -> None:
+        self._system = system
+        self._batch = system.settings.enactor.batch
+
+    def publish(self) -> int:
+        """Claim and send all that is due now; returns how many rows. Raises StoreError, BrokerUnavailable."""
+        sent = 0
+        while True:
+            if not self._anything():
+                return sent
+            with self._system.store.write() as connection:
+                now = self._system.now()
+                claims = schedule.claim_due(connection, now=now, limit=LIMIT, token=wiring.new_id())
+                due = operations.claim_due(
+                    connection, now=now, limit=LIMIT, resend=self._system.settings.instructions.resend
+                )
+                names = self._names(connection, claims)
+                chains = self._chains(connection, due)
+            self._send(claims, names, due, chains)
+            rows = sum(len(claim.infra_ids) for claim in claims) + len(due)
+            sent += rows
+            if rows < LIMIT:
+                return sent
+
+    def _anything(self) -> bool:
+        """A look without a write transaction: most ticks find nothing."""
+        with self._system.store.read() as connection:
+            times = [schedule.next_due(connection), operations.next_due(connection)]
+        return any(when is not None and when <= self._system.now() for when in times)
+
+    def _names(self, connection: sa.Connection, claims: Any) -> dict[str, str]:
+        """Names for people, of those that travel alone."""
+        alone = [claim.infra_ids[0] for claim in claims if len(claim.infra_ids) == 1]
+        return {infra_id: infrastructures.get(connection, infra_id).name for infra_id in alone}
+
+    def _chains(self, connection: sa.Connection, due: Any) -> list[Chain]:
+        """Teardowns whose chain gave no sign of life: each gets a new one."""
+        chains = []
+        for operation in due:
+            if operation.kind is instance.OperationKind.TEARDOWN:
+                infra = infrastructures.get(connection, operation.infra_id)
+                desired = self._system.descriptions.one(connection, infra)
+                operations.held(
+                    connection, operation.target, operation.token, due=self._system.now() + teardown.HEARTBEAT
+                )
+                chains.append(teardown.resume(connection, operation, desired, token=wiring.new_id()))
+        return chains
+
+    def _send(self, claims: Any, names: dict[str, str], due: Any, chains: list[Chain]) -> None:
+        send = self._system.send
+        for claim in claims:
+            for start in range(0, len(claim.infra_ids), self._batch):
+                some = claim.infra_ids[start : start + self._batch]
+                send.passes(Claim(token=claim.token, infra_ids=some, name=names.get(some[0], "")))
+        instructions = [one for one in due if one.kind is not instance.OperationKind.TEARDOWN]
+        if instructions:
+            send.operations(instructions)
+        for chain in chains:
+            send.teardown(chain)
+
+
+class UdsScheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no types
+    """Celery's scheduler for static entries, and our rows beside them; rows never become entries."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Runs twice, the first time ``lazy``: nothing is opened here.
+        self._due: Due | None = None
+        self._not_before = 0.0
+        self._trouble: str | None = None
+        super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """No default entries: results are not kept, so there are none to clean up."""
+        self.merge_inplace(self.app.conf.beat_schedule)
+
+    def _ensure_connected(self) -> Any:
+        """The base class would wait here for the broker, and tick with it."""
+        return self.connection
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due; returns the seconds to sleep."""
+        if self._due is None:
+            self._due = Due(wiring.System(self.app.conf.get("occo_settings") or settings.load()))
+        poll = self._due._system.settings.enactor.beat_poll
+        wait = min(poll, self._static(*args, **kwargs))
+        if time.monotonic() < self._not_before:
+            return min(wait, poll)
+        try:
+            self._due.publish()
+            self._well()
+        except (errors.StoreError, errors.BrokerUnavailable) as problem:
+            self._ill(str(problem))
+        except Exception as problem:
+            log.exception("tick failed")
+            self._ill(str(problem))
+        return wait
+
+    def _static(self, *args: Any, **kwargs: Any) -> float:
+        if not self.schedule:
+            return self.max_interval
+        try:
+            return float(super().tick(*args, **kwargs))
+        except Exception:
+            log.exception("a static entry could not be sent")
+            self._heap = None  # else the entry that was popped is lost
+            return PAUSE
+
+    def _ill(self, trouble: str) -> None:
+        self._not_before = time.monotonic() + PAUSE
+        if trouble != self._trouble:
+            self._trouble = trouble
+            log.error("%s; trying again every %g s", trouble, PAUSE)
+
+    def _well(self) -> None:
+        if self._trouble is not None:
+            self._trouble = None
+            log.info("back to work")

@@ -1,0 +1,146 @@
+"""The one composition root: settings become engines, plugins, clients, a clock, and the objects that work with them.
+
+Called by api/ and tasks/. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from occo_celery import dispatch, settings
+from occo_celery.enactor import observe, passes
+from occo_celery.infraprocessor import claims, create, drop, perform, resolve, teardown
+from occo_celery.infraprocessor.retries import Retries
+from occo_celery.model.message import Send
+from occo_celery.plugins import registry
+from occo_celery.plugins.configmanager import base as configmanager
+from occo_celery.plugins.contextualisation import base as contextualisation
+from occo_celery.plugins.resourcehandler import clouds as accounts
+from occo_celery.uds import infrastructures, migrate
+from occo_celery.uds.store import Store
+
+
+def new_id() -> str:
+    """A name that nothing else has: of infrastructures, nodes, tokens."""
+    return str(uuid.uuid4())
+
+
+class System:
+    """Everything that a process of this installation works with, made when first used.
+
+    One a process: it holds connections, so a forked child makes its own. store and send may be handed in by tests.
+    """
+
+    def __init__(self, config: settings.Settings, *, send: Send | None = None, store: Store | None = None) -> None:
+        self.settings = config
+        self._send, self._store = send, store
+        self._rng = random.Random()
+        self._managers: dict[str, configmanager.ConfigManager] = {}
+
+    @cached_property
+    def store(self) -> Store:
+        """The UDS, seen to be of our version. Raises StoreError."""
+        store = self._store or Store(self.settings.uds_url)
+        migrate.check(store)
+        return store
+
+    @cached_property
+    def send(self) -> Send:
+        return self._send or dispatch.Dispatch(dispatch.make_app(self.settings), self.settings)
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock of the database."""
+        return self.store.now()
+
+    @cached_property
+    def clouds(self) -> accounts.Clouds:
+        return accounts.Clouds(
+            self.settings.resourcehandler, lambda section: self.settings.auth.find("resource", section)
+        )
+
+    def manager(self, section: Mapping[str, Any]) -> configmanager.ConfigManager:
+        """The config manager that a ``config_management`` section asks for."""
+        key = repr(sorted(section.items(), key=str))
+        if key not in self._managers:
+            make = registry.load("config_management", section["type"])
+            auth = self.settings.auth.find("config_management", section)
+            self._managers[key] = make(section, auth, self.settings.configmanager.get(section["type"], {}))
+        return self._managers[key]
+
+    def contextualisation(self, name: str) -> contextualisation.Contextualisation:
+        plugin: contextualisation.Contextualisation = registry.load("contextualisation", name)()
+        return plugin
+
+    @cached_property
+    def descriptions(self) -> infrastructures.Descriptions:
+        return infrastructures.Descriptions()
+
+    @cached_property
+    def resolver(self) -> resolve.Resolver:
+        return resolve.Resolver(self.settings.auth.secret, self.contextualisation)
+
+    @cached_property
+    def enactor(self) -> passes.Enactor:
+        limits = self.settings.enactor
+        observer = observe.Observer(
+            self.clouds,
+            self.manager,
+            {name: registry.load("health_check", name)() for name in registry.names("health_check")},
+            deadline=limits.pass_deadline,
+            health_limit=limits.health_limit,
+        )
+        return passes.Enactor(
+            store=self.store,
+            observer=observer,
+            names=self.resolver.names,
+            send=self.send,
+            now=self.now,
+            new_id=new_id,
+            limits=passes.Limits(
+                lease=limits.pass_lease, creations=limits.creations, resend=self.settings.instructions.resend
+            ),
+        )
+
+    @cached_property
+    def timing(self) -> claims.Timing:
+        limits = self.settings.instructions
+        return claims.Timing(lease=limits.lease, call=limits.call_timeout, resend=limits.resend)
+
+    @cached_property
+    def infraprocessor(self) -> perform.InfraProcessor:
+        limits = self.settings.instructions
+        retries = Retries(first=limits.backoff_first, longest=limits.backoff_longest, rng=self._rng)
+        shared: dict[str, Any] = {
+            "store": self.store,
+            "clouds": self.clouds,
+            "manager": self.manager,
+            "retries": retries,
+            "now": self.now,
+            "new_id": new_id,
+            "timing": self.timing,
+        }
+        return perform.InfraProcessor(
+            store=self.store,
+            taker=claims.Claims(self.clouds, self.descriptions, new_id=new_id, rng=self._rng, timing=self.timing),
+            creator=create.Creator(**shared, resolver=self.resolver),
+            dropper=drop.Dropper(**shared),
+            send=self.send,
+            now=self.now,
+            concurrency=limits.batch,
+        )
+
+    @cached_property
+    def teardown(self) -> teardown.Teardown:
+        return teardown.Teardown(
+            store=self.store,
+            clouds=self.clouds,
+            manager=self.manager,
+            send=self.send,
+            now=self.now,
+            resend=self.settings.instructions.resend,
+            call_timeout=self.settings.instructions.call_timeout,
+        )
