@@ -1,7 +1,7 @@
 """InfrastructureManager: submit, provision, detach and tear down infrastructures. The API of Occopus, name for name.
 
-The state is in the UDS, so any number of managers, in any process, see the same thing. Every change is one transaction
-that locks the infrastructure's row; messages go out after it, and beat sends again what gets lost.
+The state is in the UDS, so any number of managers, in any process, see the same thing. Every change is one
+transaction that locks the infrastructure's row; messages go out after it, and beat sends again what gets lost.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ class InfrastructureManager:
         infra = infrastructures.lock(connection, infra_id)
         if infra.phase is not instance.Phase.SUBMITTED:
             raise errors.InfrastructureIDNotFoundException(
-                f"infrastructure {infra_id} is {_words(infra.phase)}, it cannot be provisioned any more; submit it again"
+                f"infrastructure {infra_id} is {_words(infra.phase)}, it cannot be provisioned any more; "
+                "submit it again"
             )
         if schedule.get(connection, infra_id) is not None:
             raise errors.InfrastructureIDTakenException(f"infrastructure {infra_id} is already being provisioned")

@@ -78,7 +78,7 @@ class Creator:
         )
 
     def _may_send(self, job: claims.CreateJob, rendered: resolve.Rendered) -> bool:
-        """The last look before the call (guard 4): time is left, it is still ours, what it tells is written (guard 6)."""
+        """The last look before the call: time is left (guard 4), it is ours, what it tells is on record (guard 6)."""
         node, token, now = job.node, job.operation.token or "", self._now()
         with self._store.write() as connection:
             if now > job.send_until:

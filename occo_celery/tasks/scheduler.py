@@ -1,4 +1,4 @@
-"""Beat's scheduler: puts on the queue what SQL says is due. Named to beat as ``-S occo_celery.tasks.scheduler:UdsScheduler``.
+"""Beat's scheduler: puts on the queue what SQL says is due (``-S occo_celery.tasks.scheduler:UdsScheduler``).
 
 Any number of beats may run: each claims its own rows. Nothing that must run once is a static entry. A database or
 broker that goes away is waited for; nothing is lost meanwhile, since what was not published stays due or falls due

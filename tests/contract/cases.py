@@ -1,0 +1,53 @@
+"""What the contract suite needs of each resource handler: a Case, made by the modules ``case_*.py`` beside this.
+
+A case module exposes ``make_case(tmp_path) -> Case``, or ``make_cases(tmp_path) -> list[Case]`` when one handler
+is to be tested in several settings. test_resourcehandlers.py finds the modules by their names and runs the
+whole suite on each case. A new handler passes the contract by adding one such module.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from occo_celery.plugins.resourcehandler import base
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One resource handler in one setting, and the means to do behind its back what clouds do.
+
+    name: shown in test ids.
+    make_handler: a fresh handler object for the same account each time, as another process would have.
+    creation: ``creation(node_id, infra_id="infra-1")`` gives a valid Creation.
+    vanish: the instance of this node_id dies or disappears without the handler being told.
+    settle: lets stale lists pass (moves a clock, or waits); None where a list is never stale.
+    bad_creation: ``bad_creation(node_id)`` gives a Creation that must raise PermanentError; None if there is none.
+    user_data_of: reads back, past the handler, the user data that an instance was given; None if it takes none.
+    cleanup: called after each test, also after a failed one; frees everything, whatever the test left behind.
+    """
+
+    name: str
+    make_handler: Callable[[], base.ResourceHandler]
+    creation: Callable[..., base.Creation]
+    vanish: Callable[[str], None]
+    settle: Callable[[], None] | None
+    bad_creation: Callable[[str], base.Creation] | None
+    cleanup: Callable[[], None]
+    user_data_of: Callable[[str], str | None] | None = None
+
+
+def wait_until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition") -> T:
+    """The first true value of the condition, looked at again and again; AssertionError after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    pause = 0.005
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come about within {timeout:g} s; last value: {value!r}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+    return value

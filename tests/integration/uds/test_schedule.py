@@ -1,0 +1,142 @@
+"""Claims, leases, wake-ups: who may make a pass, on each engine."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from occo_celery.model.message import Claim
+from occo_celery.uds import infrastructures, schedule
+from occo_celery.uds.store import Store
+from tests.unit.planner import making
+
+NOW = 1_000_000.0
+
+
+def managed(store: Store, infra_id: str, *, interval: float = 10.0, now: float = NOW) -> Claim:
+    """Submit and attach an infrastructure; its first claim."""
+    desired = making.a_description({"a": 1}, {})
+    desired = type(desired).from_json(infra_id, desired.to_json())
+    with store.write() as connection:
+        infrastructures.insert(connection, desired, now=now)
+        infrastructures.change(connection, infra_id, attach_epoch=1)
+        return schedule.insert(
+            connection, infra_id, epoch=1, interval=interval, strategy="sequential", claim="first", now=now
+        )
+
+
+def lease(store: Store, claim: Claim, token: str = "p", now: float = NOW) -> int:
+    with store.write() as connection:
+        return len(schedule.lease(connection, claim, now=now, until=now + 30, pass_token=token))
+
+
+def release(store: Store, token: str = "p", now: float = NOW, *, look: float | None = None) -> list[str]:
+    with store.write() as connection:
+        released = schedule.release(connection, token)
+        outcomes = [
+            schedule.Outcome(infra_id=infra_id, wake_seen=0, look_again=look, error=None) for infra_id in released
+        ]
+        return list(schedule.finish(connection, outcomes, released, now=now, duration=0.0))
+
+
+def claim_due(store: Store, now: float, token: str = "beat") -> list[Claim]:
+    with store.write() as connection:
+        return list(schedule.claim_due(connection, now=now, limit=500, token=token))
+
+
+def test_a_doubled_message_makes_one_pass(store: Store) -> None:
+    claim = managed(store, "i")
+    assert lease(store, claim) == 1
+    assert lease(store, claim, "q") == 0, "while the first is at it"
+    release(store)
+    assert lease(store, claim, "q") == 0, "and after it has ended"
+
+
+def test_a_message_that_was_lost_is_sent_again_when_the_row_is_next_due(store: Store) -> None:
+    first = managed(store, "i")
+    (again,) = claim_due(store, NOW + 10)
+    assert again == first, "under the same token: one that was only late is still good"
+    assert lease(store, again) == 1
+
+
+def test_missed_times_collapse_and_stay_in_phase(store: Store) -> None:
+    managed(store, "i")
+    assert len(claim_due(store, NOW + 95)) == 1
+    with store.read() as connection:
+        row = schedule.get(connection, "i")
+    assert row is not None
+    assert NOW + 95 < row.next_due <= NOW + 105
+    assert abs((row.next_due - row.phase) % 10.0) < 1e-3
+
+
+def test_a_stale_holder_cannot_release(store: Store) -> None:
+    claim = managed(store, "i")
+    lease(store, claim, "old")
+    assert lease(store, claim, "new", now=NOW + 31) == 1, "the lease ran out"
+    with store.write() as connection:
+        assert schedule.release(connection, "old") == {}
+
+
+def test_a_wake_up_during_a_pass_is_not_swallowed(store: Store) -> None:
+    lease(store, managed(store, "i"))
+    with store.write() as connection:
+        assert schedule.wake(connection, "i", now=NOW, token="w") is None, "the release will see it"
+    assert release(store) == ["i"]
+
+
+def test_a_wake_up_is_a_claim_and_keeps_the_gap(store: Store) -> None:
+    lease(store, managed(store, "i"))
+    release(store)
+    with store.write() as connection:
+        claim = schedule.wake(connection, "i", now=NOW, token="w")
+    assert claim is not None
+    assert claim.after >= schedule.LEAST_GAP
+    assert lease(store, claim) == 1
+
+
+def test_a_pass_that_wants_to_look_again_soon_is_due_then(store: Store) -> None:
+    lease(store, managed(store, "i"))
+    release(store, look=0.5)
+    assert claim_due(store, NOW + 0.4) == []
+    assert len(claim_due(store, NOW + 0.5)) == 1
+
+
+def test_a_detached_infrastructure_is_not_leased(store: Store) -> None:
+    claim = managed(store, "i")
+    with store.write() as connection:
+        schedule.delete(connection, "i")
+        infrastructures.change(connection, "i", attach_epoch=2)
+    assert lease(store, claim) == 0
+
+
+def test_a_claim_of_an_earlier_attach_is_not_leased(store: Store) -> None:
+    claim = managed(store, "i")
+    with store.write() as connection:
+        infrastructures.change(connection, "i", attach_epoch=3)
+    assert lease(store, claim) == 0
+
+
+def test_three_beats_at_once_share_the_rows(store: Store) -> None:
+    count = 60
+    for number in range(count):
+        managed(store, f"i{number}")
+    found: list[Claim] = []
+    start = threading.Barrier(3)
+
+    def beat(name: str) -> None:
+        start.wait()
+        while some := claim_few(store, name):
+            found.extend(some)
+
+    threads = [threading.Thread(target=beat, args=(f"b{number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    times = Counter(infra_id for claim in found for infra_id in claim.infra_ids)
+    assert times == dict.fromkeys((f"i{number}" for number in range(count)), 1)
+
+
+def claim_few(store: Store, token: str) -> list[Claim]:
+    with store.write() as connection:
+        return list(schedule.claim_due(connection, now=NOW + 20, limit=7, token=token))
