@@ -54,11 +54,11 @@ def test_a_whole_life(make_world: MakeWorld) -> None:
     handle = world.manager.tear_down(infra_id)
     world.run_until(lambda: handle.state == "torn_down")
     assert world.living() == []
-    assert happened(world, infra_id) == (
-        ["infrastart", "nodecreating", "nodecreating", "nodecreated", "nodecreated", "nodecreating", "nodecreated"]
-        + ["infraready", "infradrop", "nodedropping", "nodedropped"]
-        + ["nodedropping", "nodedropping", "nodedropped", "nodedropped", "infradropped"]
-    )
+    assert happened(world, infra_id) == [
+        *("infrastart", "nodecreating", "nodecreating", "nodecreated", "nodecreated", "nodecreating", "nodecreated"),
+        *("infraready", "infradrop", "nodedropping", "nodedropped"),
+        *("nodedropping", "nodedropping", "nodedropped", "nodedropped", "infradropped"),
+    ]
 
 
 def test_dependents_are_dropped_before_their_dependees(make_world: MakeWorld) -> None:
