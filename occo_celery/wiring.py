@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -32,13 +32,24 @@ def new_id() -> str:
 class System:
     """Everything that a process of this installation works with, made when first used.
 
-    One a process: it holds connections, so a forked child makes its own. store and send may be handed in by tests.
+    One a process: it holds connections, so a forked child makes its own. Tests and simulations hand in their own
+    store, send, clouds, clock and randomness.
     """
 
-    def __init__(self, config: settings.Settings, *, send: Send | None = None, store: Store | None = None) -> None:
-        self.settings = config
-        self._send, self._store = send, store
-        self._rng = random.Random()
+    def __init__(
+        self,
+        config: settings.Settings,
+        *,
+        send: Send | None = None,
+        store: Store | None = None,
+        clouds: accounts.Clouds | None = None,
+        now: Callable[[], float] | None = None,
+        new_id: Callable[[], str] = new_id,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings, self.new_id = config, new_id
+        self._send, self._store, self._clouds, self._now = send, store, clouds, now
+        self._rng = rng or random.Random()
         self._managers: dict[str, configmanager.ConfigManager] = {}
 
     @cached_property
@@ -54,11 +65,11 @@ class System:
 
     def now(self) -> float:
         """Seconds since the epoch, by the clock of the database."""
-        return self.store.now()
+        return self._now() if self._now is not None else self.store.now()
 
     @cached_property
     def clouds(self) -> accounts.Clouds:
-        return accounts.Clouds(
+        return self._clouds or accounts.Clouds(
             self.settings.resourcehandler, lambda section: self.settings.auth.find("resource", section)
         )
 
@@ -99,7 +110,7 @@ class System:
             names=self.resolver.names,
             send=self.send,
             now=self.now,
-            new_id=new_id,
+            new_id=self.new_id,
             limits=passes.Limits(
                 lease=limits.pass_lease, creations=limits.creations, resend=self.settings.instructions.resend
             ),
@@ -120,12 +131,14 @@ class System:
             "manager": self.manager,
             "retries": retries,
             "now": self.now,
-            "new_id": new_id,
+            "new_id": self.new_id,
             "timing": self.timing,
         }
         return perform.InfraProcessor(
             store=self.store,
-            taker=claims.Claims(self.clouds, self.descriptions, new_id=new_id, rng=self._rng, timing=self.timing),
+            taker=claims.Claims(
+                self.clouds, self.descriptions, new_id=self.new_id, rng=self._rng, timing=self.timing
+            ),
             creator=create.Creator(**shared, resolver=self.resolver),
             dropper=drop.Dropper(**shared),
             send=self.send,

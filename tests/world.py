@@ -12,7 +12,7 @@ import itertools
 import pathlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -46,7 +46,14 @@ class Life:
 
 
 class MortalStore(Store):
+    """A store whose transactions are ports. Statements are compiled once for all stores of the test run."""
+
     life: Life
+    _compiled: ClassVar[dict[Any, Any]] = {}
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.engine = self.engine.execution_options(compiled_cache=self._compiled)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:

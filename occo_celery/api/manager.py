@@ -93,7 +93,7 @@ class InfrastructureManager:
     def _compile(self, infra_desc: Description) -> description.StaticDescription:
         with self._system.store.read() as connection:
             known = definitions.load(connection)
-        compiled = compiler.compile_description(infra_desc, infra_id=wiring.new_id(), definitions=known)
+        compiled = compiler.compile_description(infra_desc, infra_id=self._system.new_id(), definitions=known)
         self._warn(compiled.warnings)
         return compiled.description
 
@@ -135,7 +135,7 @@ class InfrastructureManager:
             epoch=epoch,
             interval=self.enactor_interval,
             strategy=self.process_strategy,
-            claim=wiring.new_id(),
+            claim=self._system.new_id(),
             now=self._system.now(),
         )
         return replace(claim, name=infra.name)
@@ -210,7 +210,7 @@ class InfrastructureManager:
             if infra.phase is instance.Phase.TORN_DOWN:
                 raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is torn down already")
             desired = self._system.descriptions.one(connection, infra)
-            chain = teardown.begin(connection, infra_id, desired, now=self._system.now(), token=wiring.new_id())
+            chain = teardown.begin(connection, infra_id, desired, now=self._system.now(), token=self._system.new_id())
         if chain is not None:
             try:
                 self._system.send.teardown(chain)

@@ -24,7 +24,7 @@ from occo_celery.uds.store import Store
 log = logging.getLogger(__name__)
 
 #: Seconds without a sign of life after which beat starts a chain anew; links retry more often than that.
-HEARTBEAT = 60.0
+HEARTBEAT = 30.0
 
 
 def begin(

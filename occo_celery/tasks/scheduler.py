@@ -43,7 +43,7 @@ class Due:
                 return sent
             with self._system.store.write() as connection:
                 now = self._system.now()
-                claims = schedule.claim_due(connection, now=now, limit=LIMIT, token=wiring.new_id())
+                claims = schedule.claim_due(connection, now=now, limit=LIMIT, token=self._system.new_id())
                 due = operations.claim_due(
                     connection, now=now, limit=LIMIT, resend=self._system.settings.instructions.resend
                 )
@@ -76,7 +76,7 @@ class Due:
                 operations.held(
                     connection, operation.target, operation.token, due=self._system.now() + teardown.HEARTBEAT
                 )
-                chains.append(teardown.resume(connection, operation, desired, token=wiring.new_id()))
+                chains.append(teardown.resume(connection, operation, desired, token=self._system.new_id()))
         return chains
 
     def _send(self, claims: Any, names: dict[str, str], due: Any, chains: list[Chain]) -> None:
@@ -130,7 +130,7 @@ class UdsScheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no types
 
     def _static(self, *args: Any, **kwargs: Any) -> float:
         if not self.schedule:
-            return self.max_interval
+            return float(self.max_interval)
         try:
             return float(super().tick(*args, **kwargs))
         except Exception:

@@ -5,6 +5,7 @@ Called by `occo db upgrade`, `occo db check`, and by every process before it use
 
 from __future__ import annotations
 
+import logging
 import pathlib
 from typing import Any
 
@@ -17,6 +18,9 @@ from alembic.script import ScriptDirectory
 from occo_celery import errors
 from occo_celery.uds import store as stores
 from occo_celery.uds import tables
+
+# Alembic tells at INFO what it is about to do; nobody asked.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _config() -> Config:

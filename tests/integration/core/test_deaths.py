@@ -8,6 +8,7 @@ the teardown.
 from __future__ import annotations
 
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -30,16 +31,17 @@ class Lives:
 
     def __init__(self, folder: pathlib.Path, **options: Any) -> None:
         self._folder, self._options, self._count = folder, options, 0
+        self._empty = folder / "empty.sqlite"
+        store = Store(f"sqlite:///{self._empty}")
+        migrate.upgrade(store)
+        store.close()
 
     def world(self) -> World:
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
-        url = f"sqlite:///{folder / 'uds.sqlite'}"
-        store = Store(url)
-        migrate.upgrade(store)
-        store.close()
-        world = World(url, folder, **self._options)
+        shutil.copy(self._empty, folder / "uds.sqlite")
+        world = World(f"sqlite:///{folder / 'uds.sqlite'}", folder, **self._options)
         world.define()
         return world
 
