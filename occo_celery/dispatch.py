@@ -5,14 +5,17 @@ Called by wiring.py (clients), tasks/entry.py (workers) and beat. Knows nothing 
 
 from __future__ import annotations
 
+import difflib
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import celery
 import kombu.exceptions
 import redis.exceptions
 from celery import canvas
+from celery.app import defaults
 
 from occo_celery import errors, settings
 from occo_celery.model.instance import Operation, OperationKind
@@ -38,14 +41,20 @@ QUEUES = {
 
 #: Seconds after which the broker gives a message that was not acknowledged to somebody else.
 VISIBILITY = 600
-#: Seconds after which a task is killed: below VISIBILITY, or a long one would run twice.
+#: Seconds after which a task is killed: below VISIBILITY, or a long one would run twice. Holds for prefork; threads
+#: cannot be killed, there the time-outs of the calls to clouds bound a task.
 TIME_LIMIT = 300
 #: Seconds that a broker which does not answer may hold up whoever publishes.
 PATIENCE = 2.0
+#: Threads of a process that publish at the same time; one more waits until another has been answered or given up.
+PUBLISHERS = 64
 
 
 def make_app(config: settings.Settings) -> celery.Celery:
-    """The Celery app of an installation, the same for clients, workers and beat."""
+    """The Celery app of an installation, the same for clients, workers and beat.
+
+    Raises ConfigurationError for a setting of Celery's that does not exist, or would break what is promised.
+    """
     app = celery.Celery("occo_celery", broker=config.broker_url, set_as_current=False)
     app.conf.update(
         # Messages are names of rows; nothing else can be in them, so nothing else is accepted.
@@ -65,7 +74,7 @@ def make_app(config: settings.Settings) -> celery.Celery:
         # The message of a killed child is not put back: SQL asks again, and counts. Teardown links say otherwise.
         task_reject_on_worker_lost=False,
         task_time_limit=TIME_LIMIT,
-        # SIGTERM: finish what runs, for so many seconds.
+        # SIGQUIT, or a second Ctrl-C: finish what runs, for so many seconds. SIGTERM waits until all is finished.
         worker_soft_shutdown_timeout=10.0,
         # True would kill every task in flight when the broker is away for a moment.
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -74,6 +83,8 @@ def make_app(config: settings.Settings) -> celery.Celery:
         broker_connection_retry=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=PATIENCE,
+        # More than the threads of a worker: behind a broker that is frozen they would queue, PATIENCE each.
+        broker_pool_limit=PUBLISHERS,
         # What cannot be published now falls due again in SQL; waiting here would hold up everything else.
         task_publish_retry=False,
         broker_transport_options={
@@ -94,8 +105,33 @@ def make_app(config: settings.Settings) -> celery.Celery:
     )
     if config.broker_url.startswith("rediss://"):
         app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
-    app.conf.update(config.celery)
+    _override(app, config)
     return app
+
+
+def _override(app: celery.Celery, config: settings.Settings) -> None:
+    """Put the operator's settings of Celery over ours.
+
+    Only names that Celery has today: it also takes old spellings (CELERY_ACKS_LATE), which would get around
+    settings.FIXED_CELERY. Transport options are merged: a prefix for keys must not cost us the time-outs.
+    """
+    given: dict[str, Any] = dict(config.celery)
+    for key in given:
+        if key not in defaults.SETTING_KEYS:
+            near = difflib.get_close_matches(key.lower(), defaults.SETTING_KEYS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise errors.ConfigurationError(f"{config.source}: celery.{key} is not a setting of Celery{hint}")
+    options = given.pop("broker_transport_options", None) or {}
+    if not isinstance(options, dict):
+        raise errors.ConfigurationError(f"{config.source}: celery.broker_transport_options is a mapping")
+    app.conf.update(given)
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, **options}
+    limit, visibility = app.conf.task_time_limit, app.conf.broker_transport_options["visibility_timeout"]
+    if not all(isinstance(one, int | float) for one in (limit, visibility)) or limit >= visibility:
+        raise errors.ConfigurationError(
+            f"{config.source}: celery.task_time_limit is {limit} s and visibility_timeout {visibility} s; the first "
+            "must be the smaller, or a long task would run twice"
+        )
 
 
 class Dispatch:
@@ -108,7 +144,8 @@ class Dispatch:
         """One message for one infrastructure or a set that was claimed together. It says what it is to people who
         watch (``argsrepr``): a single pass by name, a set by its size."""
         count = len(claim.infra_ids)
-        shown = f"(infra_id={claim.infra_ids[0]}, name={claim.name})" if count == 1 else f"(enactor-pass x{count})"
+        name = f", name={claim.name}" if claim.name else ""
+        shown = f"(infra_id={claim.infra_ids[0]}{name})" if count == 1 else f"({PASS} x{count})"
         with self._answers():
             self._app.send_task(
                 PASS,
@@ -172,6 +209,6 @@ class Dispatch:
 
 
 def _masked(url: str) -> str:
-    """A URL without what stands before its host."""
-    scheme, _, rest = url.partition("://")
+    """A URL without what stands before its host and without its options: both can hold passwords."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

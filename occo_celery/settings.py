@@ -255,7 +255,8 @@ def _loader(environ: Mapping[str, str]) -> type[yaml.SafeLoader]:
 
     def component(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> _Component:
         if suffix not in TAGS:
-            near = difflib.get_close_matches(suffix, TAGS, 1)
+            same = [tag for tag in TAGS if tag.lower() == suffix.lower()]
+            near = same or difflib.get_close_matches(suffix, TAGS, 1)
             hint = f"; did you mean !{near[0]}?" if near else ""
             known = ", ".join(f"!{tag}" for tag in (*TAGS, "env"))
             raise yaml.constructor.ConstructorError(

@@ -6,7 +6,7 @@ connections must not be shared across a fork.
 
 from __future__ import annotations
 
-import logging
+import logging.config
 import os
 import threading
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import celery
 from celery import signals
 
-from occo_celery import dispatch, settings, wiring
+from occo_celery import dispatch, errors, settings, wiring
 from occo_celery.model.message import Claim
 from occo_celery.uds import migrate
 from occo_celery.uds.store import Store
@@ -46,14 +46,23 @@ def make_worker_app(config: settings.Settings | None = None) -> celery.Celery:
     config = config or settings.load()
     app = dispatch.make_app(config)
     register(app, PerProcess(config))
-    signals.worker_init.connect(lambda **_: check_store(config), weak=False)
+    app.conf.occo_settings = config
+    signals.worker_init.connect(lambda **_: _refuse_unless_usable(config), weak=False)
     if config.logging is not None:
         signals.setup_logging.connect(lambda **_: logging.config.dictConfig(dict(config.logging or {})), weak=False)
     return app
 
 
+def _refuse_unless_usable(config: settings.Settings) -> None:
+    """Celery swallows exceptions of signal handlers, but not this one."""
+    try:
+        check_store(config)
+    except errors.StoreError as problem:
+        raise SystemExit(f"occo: {problem}") from problem
+
+
 def check_store(config: settings.Settings) -> None:
-    """Refuse to start on a database that is not there or of another version."""
+    """Raise StoreError if the database is not there or of another version."""
     store = Store(config.uds_url)
     try:
         migrate.check(store)

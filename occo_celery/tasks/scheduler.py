@@ -34,6 +34,7 @@ class Due:
     def __init__(self, system: wiring.System) -> None:
         self._system = system
         self._batch = system.settings.enactor.batch
+        self.poll = system.settings.enactor.beat_poll  # seconds between two looks
 
     def publish(self) -> int:
         """Claim and send all that is due now; returns how many rows. Raises StoreError, BrokerUnavailable."""
@@ -114,13 +115,15 @@ class UdsScheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no types
         """Send what is due; returns the seconds to sleep."""
         if self._due is None:
             self._due = Due(wiring.System(self.app.conf.get("occo_settings") or settings.load()))
-        poll = self._due._system.settings.enactor.beat_poll
-        wait = min(poll, self._static(*args, **kwargs))
+        wait = min(self._due.poll, self._static(*args, **kwargs))
         if time.monotonic() < self._not_before:
-            return min(wait, poll)
+            return wait
         try:
             self._due.publish()
             self._well()
+        except errors.SchemaVersionError as problem:
+            log.critical("%s", problem)  # waiting would not mend it
+            raise SystemExit(1) from problem
         except (errors.StoreError, errors.BrokerUnavailable) as problem:
             self._ill(str(problem))
         except Exception as problem:

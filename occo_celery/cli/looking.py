@@ -1,0 +1,124 @@
+"""Commands that look: `occo list`, `report`, `events`, `logs`."""
+
+from __future__ import annotations
+
+import datetime
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from occo_celery.cli import context
+
+if TYPE_CHECKING:
+    from occo_celery.api.manager import InfrastructureManager
+    from occo_celery.uds.events import Event
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("list")(list_)
+    app.command()(report)
+    app.command()(events)
+    app.command()(logs)
+
+
+def list_(call: typer.Context, json: context.Json = False) -> None:
+    """List the infrastructures that are not torn down, oldest first."""
+    said = context.of(call)
+    found = said.manager().list()
+    rows = [
+        (
+            one.infra_id,
+            one.name,
+            "provisioning" if one.managed else _words(one.phase),
+            f"{one.ready}/{one.instances}",
+            _time(one.created_at),
+        )
+        for one in found
+    ]
+    text = _table(("INFRA_ID", "NAME", "STATE", "READY", "CREATED"), rows) if rows else "no infrastructures"
+    said.give(found, text)
+
+
+def _words(phase: str) -> str:
+    return {"submitted": "detached", "tearing_down": "being torn down"}.get(phase, phase)
+
+
+def report(call: typer.Context, infra_id: context.InfraId, json: context.Json = False) -> None:
+    """Show the instances of an infrastructure, with their states and why they are so."""
+    said = context.of(call)
+    found = said.manager().report(infra_id)
+    said.give(found, "\n".join(_nodes(found)))
+
+
+def _nodes(found: Mapping[str, Any]) -> Iterable[str]:
+    for name, node in found.items():
+        scaling = node["scaling"]
+        yield f"{name}: {scaling['actual']} of {scaling['target']} ({scaling['min']} to {scaling['max']})"
+        rows = [
+            (f"  {node_id}", one["state"], one["resource_address"] or "-", _time(one["since"]), one["reason"])
+            for node_id, one in node["instances"].items()
+        ]
+        if rows:
+            yield _table(None, rows)
+
+
+def events(
+    call: typer.Context,
+    infra_id: context.InfraId,
+    after: Annotated[int, typer.Option(min=0, help="Begin after the event of this number.")] = 0,
+    json: context.Json = False,
+) -> None:
+    """Show what happened to an infrastructure, oldest first."""
+    said = context.of(call)
+    found = _all(said.manager(), infra_id, after)
+    rows = [(str(one.id), _time(one.time), one.name, _details(one.data)) for one in found]
+    said.give(found, _table(("NUMBER", "TIME", "EVENT", ""), rows) if rows else "no events")
+
+
+def _all(manager: InfrastructureManager, infra_id: str, after: int) -> Sequence[Event]:
+    found: list[Event] = []
+    while some := manager.events(infra_id, after=found[-1].id if found else after):
+        found += some
+    return found
+
+
+def _details(data: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in data.items())
+
+
+def logs(
+    call: typer.Context,
+    node_id: Annotated[str, typer.Argument(metavar="NODE_ID", help="The identifier of the instance.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="So many of the last lines.")] = 100,
+    json: context.Json = False,
+) -> None:
+    """Show what an instance has put out: its console, cloud-init or process output."""
+    said = context.of(call)
+    text = said.manager().logs(node_id, lines=lines)
+    said.give({"node_id": node_id, "logs": text}, text.rstrip("\n"))
+
+
+def _time(seconds: float | None) -> str:
+    """A time in the zone of whoever looks."""
+    if seconds is None:
+        return "-"
+    return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _table(heads: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
+    """Columns, as wide as what is in them: never cut, so that identifiers can be copied and text searched."""
+    from rich import console, table, text
+
+    grid = table.Table(*(heads or ()), box=None, show_header=heads is not None, pad_edge=False, header_style="")
+    for _ in rows[0] if heads is None else ():
+        grid.add_column()
+    for row in rows:
+        grid.add_row(*(text.Text(cell) for cell in row))
+    for column in grid.columns:
+        column.no_wrap, column.overflow = True, "ignore"
+    out = io.StringIO()
+    wide = console.Console(file=out, width=10_000, color_system=None)
+    wide.print(grid)
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n"))

@@ -1,0 +1,79 @@
+"""The long-running programs: `occo worker`, `occo beat`, `occo up`."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from occo_celery import errors
+from occo_celery.cli import context
+
+
+class Queue(enum.StrEnum):
+    """The two worker programs, each with a queue of its own."""
+
+    PASSES = "passes"
+    INSTRUCTIONS = "instructions"
+
+
+#: How each program works off its queue: the kind of pool, and how many tasks at a time.
+POOLS = {Queue.PASSES: ("prefork", 2), Queue.INSTRUCTIONS: ("threads", 16)}
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(worker)
+    app.command()(beat)
+    app.command()(up)
+
+
+def worker_argv(queue: Queue, concurrency: int | None) -> list[str]:
+    """The arguments of `celery` for a worker of this process; its name is unique, for people and Flower."""
+    pool, usual = POOLS[queue]
+    name = f"{queue}-{os.getpid()}@%h"
+    argv = ["worker", "-Q", queue.value, "-P", pool, "-c", str(concurrency or usual), "-n", name]
+    # Workers need to know nothing of each other: what they share is in SQL.
+    return [*argv, "-E", "--without-mingle", "--without-gossip", "--loglevel", "INFO"]
+
+
+def worker(
+    call: typer.Context,
+    queue: Annotated[Queue, typer.Argument(help="What it works on.")],
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time; 2 for passes, else 16.")
+    ] = None,
+    json: context.Json = False,
+) -> None:
+    """Run a worker: of passes, or of instructions and teardowns."""
+    from occo_celery.tasks import entry
+
+    settings = context.of(call).settings()
+    entry.check_store(settings)
+    app = entry.make_worker_app(settings)
+    app.set_current()
+    app.worker_main(worker_argv(queue, concurrency))
+
+
+def beat(call: typer.Context, json: context.Json = False) -> None:
+    """Run beat, which sends what is due. Several may run; each takes its share."""
+    from occo_celery.tasks import entry
+
+    settings = context.of(call).settings()
+    # One that does not answer is waited for by the scheduler; tables of another version would stay so.
+    with contextlib.suppress(errors.StoreUnavailable):
+        entry.check_store(settings)
+    app = entry.make_worker_app(settings)
+    app.set_current()
+    app.start(["beat", "-S", "occo_celery.tasks.scheduler:UdsScheduler", "--loglevel", "INFO"])
+
+
+def up(call: typer.Context, json: context.Json = False) -> None:
+    """Run everything on this machine, in the foreground: broker, workers and beat. Ctrl-C ends it."""
+    from occo_celery import embedded
+
+    settings = context.of(call).settings()
+    raise typer.Exit(embedded.run(settings, [sys.executable, "-m", "occo_celery.cli.main"]))

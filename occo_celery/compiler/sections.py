@@ -1,0 +1,145 @@
+"""Checks one section of an implementation with the schema of its plugin: keys, secrets, templates.
+
+Called by definitions.py. The plugins are handed in as functions; nothing here knows any of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+from occo_celery import errors
+from occo_celery.compiler import places, sentences, shapes
+
+#: (kind of section, its type or None) -> its schema. Raises PluginError.
+SchemaFor = Callable[[str, str | None], type[pydantic.BaseModel]]
+#: (kind, type, section) -> (path in the section, message) of every template that does not parse.
+CheckTemplates = Callable[[str, str | None, Mapping[str, Any]], Iterable[tuple[str, str]]]
+
+#: The section whose keys are the plugins; it has no type.
+UNTYPED = "health_check"
+
+_PLACEHOLDER = "secret"  # a string like any other: what a secret is, is not known here
+_FETCHED = re.compile(r"""\s*\{\{-?\s*secret\(\s*(?:'[^'"{}]+'|"[^'"{}]+")\s*\)\s*-?\}\}\s*""")
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[([0-9]+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """Adds all that is wrong with sections to a report."""
+
+    report: places.Report
+    schema_for: SchemaFor
+    check_templates: CheckTemplates
+
+    def check(self, path: places.Path, kind: str, section: Any) -> None:
+        """kind: resource, contextualisation, config_management or health_check; path: of the section."""
+        if not isinstance(section, dict):
+            hint = "its key 'type' chooses the plugin" if kind != UNTYPED else None
+            self.report.add(path, f"must be a mapping, it is {places.kind(section)}", hint=hint)
+            return
+        name = None if kind == UNTYPED else section.get("type")
+        if kind != UNTYPED and not isinstance(name, str):
+            problem = (
+                f"must be a string, it is {places.kind(name)}" if "type" in section else "the key 'type' is missing"
+            )
+            self.report.add((*path, "type") if "type" in section else path, problem)
+            return
+        try:
+            schema = self.schema_for(kind, name)
+        except errors.PluginError as unknown:
+            self.report.add((*path, "type") if name else path, str(unknown))
+            return
+        valid = self._schema(path, section, schema)
+        self._templates(path, kind, name, section, valid)
+
+    def _schema(self, path: places.Path, section: dict[str, Any], schema: type[pydantic.BaseModel]) -> bool:
+        references: set[places.Path] = set()
+        shown = _without_references(section, (), references)
+        #: where the value is not known yet, its kind still is; where it should not be at all, one complaint is enough
+        skip = dict.fromkeys(_templated(shown, ()), sentences.TYPE_ERRORS)
+        skip |= dict.fromkeys(references, sentences.TYPE_ERRORS | sentences.CHOICES)
+        for place in shapes.sensitive(schema, shown):
+            value = _get(shown, place)
+            if place not in references and not (isinstance(value, str) and _FETCHED.fullmatch(value)):
+                skip[place] = frozenset()
+                hint = (
+                    "write {secret: NAME} and keep the value itself in auth_data, the environment or a secrets file"
+                )
+                self.report.add((*path, *place), "a secret must not be written here", hint=hint)
+        try:
+            schema.model_validate(shown)
+        except pydantic.ValidationError as problem:
+            sentences.explain(self.report, path, shown, schema, problem, skip=skip)
+            return False
+        return True
+
+    def _templates(
+        self, path: places.Path, kind: str, name: str | None, section: dict[str, Any], valid: bool
+    ) -> None:
+        try:
+            for text, message in self.check_templates(kind, name, section):
+                self.report.add((*path, *_find(section, text)), f"the template does not parse: {message}")
+        except (LookupError, TypeError, AttributeError, ValueError, errors.PluginError):
+            if valid:  # plugins may count on a section that their schema has passed, not on any other
+                raise
+
+
+def _without_references(value: Any, path: places.Path, found: set[places.Path]) -> Any:
+    """The value with a placeholder for every ``{secret: name}``, whose paths are added to ``found``."""
+    if isinstance(value, dict):
+        if set(value) == {"secret"} and isinstance(value["secret"], str):
+            found.add(path)
+            return _PLACEHOLDER
+        return {key: _without_references(item, (*path, key), found) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_references(item, (*path, index), found) for index, item in enumerate(value)]
+    return value
+
+
+def _templated(value: Any, path: places.Path) -> Iterable[places.Path]:
+    """The paths of all strings that a template engine will change."""
+    if isinstance(value, str) and ("{{" in value or "{%" in value):
+        yield path
+    elif isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _templated(item, (*path, key))
+
+
+def _get(value: Any, path: places.Path) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+def _find(section: Any, text: str) -> places.Path:
+    """A path as plugins spell it (``attributes.hosts[0]``), as far as the section has it."""
+    path: list[Any] = []
+    while text:
+        if isinstance(section, dict) and (key := _longest_key(section, text.removeprefix("."))) is not None:
+            text = text.removeprefix(".")[len(key) :]
+            step: Any = key
+        elif (
+            isinstance(section, list)
+            and (match := _STEP.match(text))
+            and "".join(filter(None, match.groups())).isdigit()
+        ):
+            step = int(match[1] or match[2])
+            text = text[match.end() :]
+        else:
+            break
+        if isinstance(section, list) and step >= len(section):
+            break
+        path.append(step)
+        section = section[step]
+    return tuple(path)
+
+
+def _longest_key(section: Mapping[str, Any], text: str) -> str | None:
+    """The key that a text begins with; keys may have dots in them."""
+    fitting = [key for key in section if text == key or text.startswith((f"{key}.", f"{key}["))]
+    return max(fitting, key=len, default=None)

@@ -1,0 +1,212 @@
+"""The command line: help, exit codes, and errors as one message on standard error."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import occo_celery
+from occo_celery.cli import context, infrastructures, installation, main, programs
+from occo_celery.uds import migrate
+from occo_celery.uds.store import Store
+
+
+@pytest.fixture(autouse=True)
+def home(short_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """An installation of this test's own, without broker, and no other configuration in sight."""
+    monkeypatch.setenv("HOME", str(short_path))
+    monkeypatch.setenv("OCCO_HOME", str(short_path / "home"))
+    # What --cfg and --auth-data put into the environment is taken out again after the test.
+    for variable in ("OCCOPUS_CONFIG_PATH", "OCCOPUS_AUTH_DATA_PATH"):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.chdir(short_path)
+    return short_path / "home"
+
+
+@pytest.fixture
+def database(home: pathlib.Path) -> None:
+    home.mkdir()
+    store = Store(f"sqlite:///{home / 'uds.sqlite'}")
+    migrate.upgrade(store)
+    store.close()
+
+
+COMMANDS = [
+    ["import"],
+    ["build"],
+    ["list"],
+    ["report"],
+    ["events"],
+    ["attach"],
+    ["detach"],
+    ["destroy"],
+    ["logs"],
+    ["db", "upgrade"],
+    ["db", "check"],
+    ["config", "check"],
+    ["worker"],
+    ["beat"],
+    ["up"],
+]
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([*command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--json" in shown
+    if not command:
+        assert all(one[0] in shown for one in COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"occo_celery {occo_celery.VERSION}\n"
+
+
+USAGE = [
+    ["nonsense"],
+    ["build"],
+    ["build", "not-there.yaml"],
+    ["build", ".", "--timeout", "1"],
+    ["report"],
+    ["list", "too", "many"],
+    ["worker", "nothing"],
+    ["worker", "passes", "--concurrency", "0"],
+    ["detach", "x", "--timeout", "-1"],
+    ["--cfg", "not-there.yaml", "list"],
+    ["db"],
+]
+
+
+@pytest.mark.parametrize("argv", USAGE, ids=" ".join)
+def test_wrong_usage_is_exit_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(argv) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_command_is_quick_to_explain_itself() -> None:
+    code = (
+        "import sys\nfrom occo_celery.cli import main\nassert main.main(['--help']) == 0\n"
+        "heavy = {'celery', 'sqlalchemy', 'alembic', 'pydantic', 'redis'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+# --- errors ----------------------------------------------------------------------------------------------------
+
+
+def test_no_tables(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home.mkdir()
+    for command in (["list"], ["db", "check"], ["worker", "passes"]):
+        assert main.main(command) == 1
+        out, err = capsys.readouterr()
+        assert err == (
+            f"occo: the database sqlite:///{home / 'uds.sqlite'} has no tables yet; "
+            "make them with `occo db upgrade`\n"
+        )
+        assert out == ""
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("command", ["report", "events", "attach", "detach", "destroy", "logs"])
+def test_what_is_not_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([command, "no-such-id"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("occo: ")
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
+
+
+def test_wrong_configuration(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("[]")
+    assert main.main(["--cfg", str(path), "list"]) == 1
+    assert capsys.readouterr().err == f"occo: {path}: a configuration is a mapping\n"
+
+
+def test_a_bug_is_one_line_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(self: context.Context) -> None:
+        raise RuntimeError("something impossible")
+
+    monkeypatch.setattr(context.Context, "settings", broken)
+    monkeypatch.delenv("OCCO_DEBUG", raising=False)
+    assert main.main(["db", "check"]) == 1
+    assert capsys.readouterr().err == (
+        "occo: RuntimeError: something impossible (a bug, it seems; OCCO_DEBUG=1 shows where)\n"
+    )
+    monkeypatch.setenv("OCCO_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        main.main(["db", "check"])
+
+
+# --- results ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("argv", [["--json", "list"], ["list", "--json"]], ids=" ".join)
+def test_json_before_and_after_the_command(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(argv) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_db_upgrade_then_check(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["db", "upgrade", "--json"]) == 0
+    version = json.loads(capsys.readouterr().out)
+    assert version == {"version": migrate.head()}
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert main.main(["db", "check"]) == 0
+
+
+@pytest.mark.usefixtures("database")
+def test_config_check(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["config", "check", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["source"], found["home"]) == ("embedded default", str(home))
+    assert found["database"] == migrate.head()
+    assert "does not answer" in found["broker"]
+    assert found["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg://occo:a@b:c@db/occo", "postgresql+psycopg://occo:***@db/occo"),
+        ("rediss://:pw@h:1/0?ssl_cert_reqs=required", "rediss://:***@h:1/0?ssl_cert_reqs=required"),
+        ("postgresql://h/d?user=u&password=pw", "postgresql://h/d?user=u&password=***"),
+        ("sqlite:////tmp/x.sqlite", "sqlite:////tmp/x.sqlite"),
+        ("redis://h", "redis://h"),
+    ],
+)
+def test_masked(url: str, shown: str) -> None:
+    assert installation.masked(url) == shown
+
+
+def test_worker_argv() -> None:
+    argv = " ".join(programs.worker_argv(programs.Queue.PASSES, None))
+    assert argv.startswith("worker -Q passes -P prefork -c 2 -n passes-")
+    assert " -E " in argv
+    argv = " ".join(programs.worker_argv(programs.Queue.INSTRUCTIONS, 3))
+    assert argv.startswith("worker -Q instructions -P threads -c 3 -n instructions-")
+
+
+def test_ctrl_c_while_waiting(capsys: pytest.CaptureFixture[str]) -> None:
+    def wait() -> None:
+        raise KeyboardInterrupt
+
+    import typer
+
+    with pytest.raises(typer.Exit) as raised:
+        infrastructures._following(context.Context(), lambda: ["1 of 2"], wait, "it goes on by itself")
+    assert raised.value.exit_code == 1
+    shown = capsys.readouterr().err
+    assert "1 of 2" in shown
+    assert shown.endswith("not waiting any more: it goes on by itself\n")

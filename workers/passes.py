@@ -1,0 +1,7 @@
+"""Passes: ``celery -A workers.passes worker -Q passes -c 2 -E``; `occo worker passes` does the same."""
+
+from __future__ import annotations
+
+from occo_celery.tasks import entry
+
+app = entry.make_worker_app()
