@@ -55,7 +55,10 @@ class Checker:
             self.report.add((*path, "type") if name else path, str(unknown))
             return
         valid = self._schema(path, section, schema)
-        self._templates(path, kind, name, section, valid)
+        known = shapes.keys(schema, ())
+        # plugins do not know what to do with keys that their schema refuses
+        checked = section if valid else {key: value for key, value in section.items() if key in known}
+        self._templates(path, kind, name, checked, valid)
 
     def _schema(self, path: places.Path, section: dict[str, Any], schema: type[pydantic.BaseModel]) -> bool:
         references: set[places.Path] = set()

@@ -79,6 +79,10 @@ def is_valid(node_id: str) -> bool:
     return _NODE_ID.fullmatch(node_id) is not None and node_id not in _RESERVED
 
 
+def _draft_of(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f"{path.name}.draft")
+
+
 class Folders:
     """All folders under one root. It is made when first written to; reading where nothing is finds nothing."""
 
@@ -176,6 +180,7 @@ class Folders:
     def _remove_secrets(self, folder: pathlib.Path) -> None:
         for name in (CONTEXT, ATTRIBUTES):
             (folder / name).unlink(missing_ok=True)
+            _draft_of(folder / name).unlink(missing_ok=True)  # a worker died while it wrote
 
     def _prune(self, archive: pathlib.Path, keep: int) -> None:
         ended = []
@@ -190,6 +195,6 @@ class Folders:
 
     def _put(self, path: pathlib.Path, text: str) -> None:
         """All of it or nothing, whatever happens meanwhile."""
-        draft = path.with_name(f"{path.name}.draft")  # under the node's lock: only one is being written
+        draft = _draft_of(path)  # under the node's lock: only one is being written
         process_launcher.write(str(draft), text)
         draft.replace(path)

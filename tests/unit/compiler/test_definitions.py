@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 from occo_celery import errors
-from occo_celery.compiler import definitions
+from occo_celery.compiler import builder, definitions
 
 
 class _Section(pydantic.BaseModel):
@@ -50,6 +50,8 @@ def schema_for(kind: str, name: str | None = None) -> type[pydantic.BaseModel]:
 
 
 def check_templates(kind: str, name: str | None, section: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if unknown := set(section) - set(schema_for(kind, name).model_fields):  # as that of health checks does
+        raise errors.PluginError(f"no plugin {unknown}")
     return [(key, "no closing }}") for key, text in section.items() if isinstance(text, str) and text.endswith("{{")]
 
 
@@ -75,7 +77,7 @@ GOOD = """
     contextualisation: {type: init, context_template: "hello {{ name }}"}
     health_check: {ports: [80], timeout: 30}
     create_timeout: 60
-  - resource: {type: cloud, endpoint: 'https://y', ports: ["{{ variables.port }}", 22]}
+  - resource: {type: cloud, endpoint: 'https://y', size: "{{ variables.size }}", ports: [22]}
 'node_def:db':
   - resource: {type: cloud, endpoint: z, size: large}
     contextualisation:
@@ -103,7 +105,7 @@ def test_everything_wrong_at_once() -> None:
 def test_a_template_is_a_string(tmp_path: pathlib.Path) -> None:
     text = "'node_def:a': [{resource: {type: cloud, endpoint: x, ports: ['{{ variables.port }}']}}]\n"
     said = report(tmp_path, main=text)
-    assert said == ["main.yaml:1:61: node_def:a[0].resource.ports[0]: must be a whole number, it is a string"]
+    assert said == ["main.yaml:1:62: node_def:a[0].resource.ports[0]: must be a whole number, it is a string"]
 
 
 def test_values_are_not_shown(tmp_path: pathlib.Path) -> None:
@@ -200,11 +202,12 @@ def test_too_many_imports(tmp_path: pathlib.Path) -> None:
     assert said == ["main.yaml:202:13: node_def:web[200].resource: more than 200 imports"]
 
 
-def test_all_texts_share_the_bounds(tmp_path: pathlib.Path) -> None:
-    big = "[" + "1," * 100_000 + "]\n"
+def test_all_texts_share_the_bounds(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "MAX_EVENTS", 6_000)
+    big = "[" + "1," * 1_000 + "]\n"
     wide = "".join("- !yaml_import {url: file://big.yaml}\n" for _ in range(10))
     said = report(tmp_path, main=f"'node_def:web':\n{wide}", big=big)
-    assert any("larger than the 600,000 words and brackets" in line for line in said)
+    assert any("larger than the 6,000 words and brackets" in line for line in said)
 
 
 def test_a_syntax_error_in_an_imported_file_leaves_the_rest_checked(tmp_path: pathlib.Path) -> None:

@@ -54,3 +54,14 @@ def test_a_listing_is_exact() -> None:
     """Nothing has to be waited for before what is not listed is believed to be gone."""
     assert process.ProcessHandler.traits.idempotent
     assert process.ProcessHandler.traits.absence_grace == 0.0
+
+
+def test_what_was_left_half_written_keeps_no_secret(world: worlds.World) -> None:
+    """A worker died while it wrote the context; then its node was given up."""
+    handler = world.handler()
+    with handler._folders.lock("n1", 5.0):
+        handler._folders.make("n1", "", "")
+    (world.root / "n1" / "context.draft").write_text("hunter2")
+    handler.forget("n1")
+    texts = [path.read_bytes() for path in world.root.rglob("*") if path.is_file()]
+    assert not any(b"hunter2" in text for text in texts)
