@@ -19,6 +19,8 @@ from occo_celery.plugins.contextualisation import base, basic, templates
 HEADER = "#cloud-config"
 #: Characters of a cloud-config.
 MAX_LENGTH = 1024 * 1024
+#: Lists and mappings in one another.
+MAX_DEPTH = 100
 
 
 class Section(pydantic.BaseModel):
@@ -58,18 +60,25 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-class _AliasFound(yaml.YAMLError):
-    def __init__(self, mark: yaml.Mark) -> None:
-        self.problem, self.problem_mark = "an alias (*name) is not allowed", mark
+class _Refused(yaml.YAMLError):
+    def __init__(self, problem: str, mark: yaml.Mark) -> None:
+        self.problem, self.problem_mark = problem, mark
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses aliases, by which a short text can become a huge document."""
+    """Refuses aliases, by which a short text can become a huge document, and depth, which takes PyYAML long."""
+
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise _AliasFound(self.peek_event().start_mark)  # type: ignore[no-untyped-call]
-        return super().compose_node(parent, index)
+            raise _Refused("an alias (*name) is not allowed", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _Refused("is nested too deeply", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _check(text: str, where: str) -> None:
@@ -81,8 +90,8 @@ def _check(text: str, where: str) -> None:
         parsed = yaml.load(text, Loader=_Loader)  # noqa: S506 a safe loader
     except yaml.YAMLError as found:
         problem = _explain(found)
-    except (RecursionError, ValueError):  # too deep; a date or number that only looks like one
-        problem = "it is nested too deeply, or has an impossible date or number"
+    except ValueError:  # only looks like one
+        problem = "it has an impossible date or number"
     else:
         if not isinstance(parsed, dict):
             problem = "it is not a mapping"
@@ -92,5 +101,5 @@ def _check(text: str, where: str) -> None:
 
 def _explain(found: yaml.YAMLError) -> str:
     mark = getattr(found, "problem_mark", None) or getattr(found, "context_mark", None)
-    what = found.problem if isinstance(found, _AliasFound) else "cannot be parsed"
+    what = found.problem if isinstance(found, _Refused) else "cannot be parsed"
     return f"line {mark.line + 1}, column {mark.column + 1} of it {what}" if mark is not None else what

@@ -47,7 +47,7 @@ def press(
     The first call asks (SIGTERM), one made ``grace`` seconds later forces (SIGKILL), what comes between only looks.
     """
     if record is None and not _is_unrecorded(folders, node_id, instance_id):
-        return True
+        return not any(members(folders, node_id, record))  # that one is gone; what else there is has ids of its own
     since = folders.dropping_since(node_id)
     waited = None if since is None else time.monotonic() - since
     if waited is not None and 0 <= waited < grace:  # below 0: asked in another boot

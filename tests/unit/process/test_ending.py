@@ -135,6 +135,26 @@ def test_what_the_process_has_started_is_ended_with_it(
     assert not process_table.is_running(escaped.pid, escaped.start)
 
 
+def test_what_outlives_its_leader_is_forced_also_without_a_record(world: worlds.World) -> None:
+    """The core drops the id on its record, of the leader that is gone, beside those that are listed."""
+    child = f"{STUBBORN}{SAY_UP}{worlds.SLEEP}"
+    code = f"CHILD = {child!r}\n{ESCAPES['a child']}\n{worlds.SLEEP}"
+    patient = world.handler(stop_grace=300.0)
+    made = patient.create(world.creation(command=worlds.python(code)))
+    wait_up(world)
+    world.record_path().unlink()
+    patient.drop(made.instance_id, 5.0)
+    worlds.wait_until(lambda: len(world.running()) == 1, what="the end of the leader")
+    (left,) = patient.observe(["n1"], 5.0)["n1"]
+    assert left.instance_id != made.instance_id
+    for instance_id in (made.instance_id, left.instance_id, made.instance_id):
+        patient.drop(instance_id, 5.0)
+    (seen,) = patient.observe(["n1"], 5.0)["n1"]
+    assert (seen.instance_id, seen.state) == (left.instance_id, status.NodeStatus.SHUTDOWN)
+    world.handler(stop_grace=0.0).drop(left.instance_id, 5.0)
+    assert not world.running()
+
+
 def test_what_forks_for_ever_is_ended(world: worlds.World) -> None:
     code = (
         "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\n"
@@ -200,12 +220,14 @@ def test_logs_are_the_last_lines_also_of_what_has_ended(world: worlds.World) -> 
             handler.logs(unknown, 3, 5.0)
 
 
-def test_logs_read_no_more_than_a_bound(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_read_no_more_than_a_bound(world: worlds.World) -> None:
     handler = world.handler()
     code = f"import sys; sys.stdout.write('x' * 3_000_000 + '\\nup\\n'); sys.stdout.flush(); {worlds.SLEEP}"
     made = handler.create(world.creation(command=worlds.python(code)))
     wait_up(world)
-    assert len(handler.logs(made.instance_id, 10, 5.0)) <= 1 << 20
+    text = handler.logs(made.instance_id, 10, 5.0)
+    assert len(text) <= 1 << 20
+    assert text.endswith("x\nup")
 
 
 def test_the_moment_that_a_drop_looks_is_short() -> None:

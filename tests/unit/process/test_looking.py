@@ -131,6 +131,15 @@ def test_a_signal_goes_to_the_process_that_was_meant(stranger: subprocess.Popen[
         stranger.wait(0.1)
 
 
+def test_what_is_started_while_all_are_looked_at_is_seen() -> None:
+    """What forks and exits without end would slip through a list of pids that was made once."""
+    looking = process_table.every()
+    next(looking)
+    with worlds.stranger() as late:
+        assert late.pid in {one.pid for one in looking}
+        late.kill()
+
+
 def test_a_lost_record_loses_no_process(world: worlds.World) -> None:
     handler = world.handler()
     made = handler.create(world.creation())
