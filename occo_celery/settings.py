@@ -34,6 +34,11 @@ FIXED_CELERY = {
     "result_backend": "results live in the UDS",
     "task_ignore_result": "results live in the UDS",
     "task_acks_late": "a message must outlive a worker that dies",
+    "task_reject_on_worker_lost": "a task that kills its worker would run for ever",
+    "imports": "the tasks are ours",
+    "include": "the tasks are ours",
+    "broker_read_url": "it is celery.broker_url",
+    "broker_write_url": "it is celery.broker_url",
     "task_routes": "client and worker must use the same queues",
     "task_default_queue": "client and worker must use the same queues",
     "worker_prefetch_multiplier": "a worker takes one message at a time",
@@ -262,6 +267,10 @@ def _loader(environ: Mapping[str, str]) -> type[yaml.SafeLoader]:
             raise yaml.constructor.ConstructorError(
                 None, None, f"unknown tag !{suffix}{hint or f'; there are: {known}'}", node.start_mark
             )
+        if not isinstance(node, yaml.MappingNode) and node.value:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"!{suffix} takes a mapping of options", node.start_mark
+            )
         options: Any = loader.construct_mapping(node, deep=True) if isinstance(node, yaml.MappingNode) else {}
         return _Component(suffix, options)
 
@@ -293,6 +302,8 @@ def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) ->
             f"{source}: missing: {', '.join(missing)}; configs/production.yaml shows a whole configuration"
         )
     _known(source, "components.", components, ("resourcehandler", "configmanager", "uds"))
+    if data["logging"] is not None and not isinstance(data["logging"], dict):
+        raise errors.ConfigurationError(f"{source}: logging is a mapping, as logging.config.dictConfig takes it")
     home = pathlib.Path(str(data.get("home") or default_home(environ))).expanduser().absolute()
     celery = _mapping(source, data, "celery")
     for key in celery:
@@ -322,6 +333,14 @@ def _component(source: str, components: Mapping[str, Any], key: str, tag: str) -
     value = components[key]
     if not isinstance(value, _Component) or value.tag != tag:
         raise errors.ConfigurationError(f"{source}: components.{key} is written as !{tag} {{...}}")
+    if tag == "UDS":
+        _known(source, f"components.{key}.", value.options, ("url",))
+        return value.options
+    for name, options in value.options.items():
+        if not isinstance(options, dict):
+            raise errors.ConfigurationError(
+                f"{source}: components.{key}.{name} is {options!r}; a mapping of its options is wanted"
+            )
     return value.options
 
 
@@ -391,9 +410,12 @@ def _load_auth(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) 
         for number, entry in enumerate(data.get(kind) or (), start=1):
             if not isinstance(entry, dict) or not isinstance(entry.get("auth_data"), dict):
                 raise errors.ConfigurationError(f"{source}: entry {number} of {kind} has no mapping `auth_data`")
+    secrets = data.get("secrets") or {}
+    if not isinstance(secrets, dict) or not all(isinstance(value, str) for value in secrets.values()):
+        raise errors.ConfigurationError(f"{source}: secrets is a mapping of names to texts; put numbers in quotes")
     return AuthData(
         source=source,
         resource=tuple(data.get("resource") or ()),
         config_management=tuple(data.get("config_management") or ()),
-        secrets={str(key): str(value) for key, value in (data.get("secrets") or {}).items()},
+        secrets={str(key): value for key, value in secrets.items()},
     )

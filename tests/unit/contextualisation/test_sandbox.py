@@ -46,7 +46,11 @@ ESCAPES = [
     "{{ numbers|map('upper') }}",
     "{{ [getip] }}",
     "{{ numbers|random }}",
-    "{{ (1).to_bytes(10) }}",
+    "{{ (1).to_bytes(10)|length }}",
+    "{{ getip.__globals__|length }}",
+    "{{ getip.__code__.co_name }}",
+    "{{ namespace.__init__.__globals__|length }}",
+    "{{ [getip]|string|length }}",
     "{{ 'a'.encode() }}",
 ]
 BOMBS = [
@@ -103,6 +107,27 @@ BOMBS = [
 ]
 
 
+A = "{% set a = 'a' * 600000 %}"
+#: Each is seen before it is made, not when it is written or the steps are spent.
+SIZES = [
+    A + "{{ (a + a)|length }}",
+    A + "{{ (a ~ a)|length }}",
+    A + "{{ (a * 2)|length }}",
+    A + "{{ ('%s%s' % (a[:500000], a[:500000] ~ 'b' * 60000))|length }}",
+    A + "{{ ('%(x)s%(x)s' % {'x': a})|length }}",
+    A + "{{ [a, a]|length }}",
+    A + "{{ (a, a)|length }}",
+    A + "{{ {'x': a, 'y': a}|length }}",
+    A + "{{ dict(x=a, y=a)|length }}",
+    A + "{{ ([a[:300000], a[:300000]] + [a])|length }}",
+    A + "{{ a.join('bcd')|length }}",
+    A + "{{ 'bcd'|join(a)|length }}",
+    A + "{{ 'bb'.replace('b', a)|length }}",
+    A + "{{ 'bb'|replace('b', a)|length }}",
+    A + "{{ 'b\nc\nd'|indent(a, first=true)|length }}",
+]
+
+
 @pytest.fixture
 def little_memory() -> Iterator[None]:
     """A bomb that goes off is a MemoryError of this process, not the end of the machine."""
@@ -128,6 +153,19 @@ def test_no_bomb(text: str) -> None:
         templates.render(text, NAMES, "w")
     assert time.process_time() - began < 10.0
     assert "MemoryError" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", SIZES)
+def test_sizes_are_seen_before_anything_is_made(text: str) -> None:
+    with pytest.raises(errors.TemplateError, match="larger than"):
+        templates.render(text, NAMES, "w")
+
+
+@pytest.mark.parametrize("work", ["a + 'b' == a", "a.upper() == a", "a|upper == a"])
+def test_work_on_large_texts_costs_more_steps(work: str) -> None:
+    text = f"{A}{{% for i in range(2000) %}}{{% if {work} %}}{{% endif %}}{{% endfor %}}"
+    with pytest.raises(errors.TemplateError, match="steps"):
+        templates.render(text, NAMES, "w")
 
 
 def test_what_a_large_but_honest_template_needs_is_allowed() -> None:

@@ -64,6 +64,7 @@ def test_renders(text: str, expected: str | None) -> None:
         ("{% if 1 %}\n{% for x in nothing %}{% endfor %}{% endif %}", f"{WHERE}, line 2: 'nothing' is undefined"),
         ("{{ mapping.b }}", f"{WHERE}, line 1: 'dict object' has no attribute 'b'"),
         ("{{ [nothing] }}", f"{WHERE}, line 1: 'nothing' is undefined"),
+        ("{{ nothing|tojson }}", f"{WHERE}, line 1: 'nothing' is undefined"),
         ("\n{{ 1 / 0 }}", f"{WHERE}, line 2: ZeroDivisionError: division by zero"),
         ("a\n{{ ", f"{WHERE}: line 2: unexpected 'end of template'"),
         ("{{ 'x'|shuffle }}", f"{WHERE}: line 1: No filter named 'shuffle'."),

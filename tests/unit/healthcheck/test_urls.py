@@ -168,6 +168,32 @@ def test_a_body_without_end_is_not_read() -> None:
         held[0].close()
 
 
+def test_an_answer_in_drops_times_out() -> None:
+    over = threading.Event()
+    with listening() as (server, port):
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client, contextlib.suppress(OSError):
+                client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not over.wait(SHORT / 4):
+                    client.sendall(b"x")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        stop = threading.Timer(20.0, over.set)
+        stop.start()
+        try:
+            found = ask(f"http://{{{{ip}}}}:{port}/", limit=SHORT)
+            assert not over.is_set()
+        finally:
+            over.set()
+            stop.cancel()
+            thread.join()
+            stop.join()
+    assert found == (f"url http://127.0.0.2:{port}/", "timed out")
+
+
 def test_a_certificate_that_nobody_vouches_for_is_not_healthy(tls: int) -> None:
     urls._contexts().clear()
     assert ask(f"https://{{{{ip}}}}:{tls}/") == (f"url https://127.0.0.2:{tls}/", "certificate not trusted")

@@ -67,8 +67,11 @@ class World:
         ]
 
     def kill(self, node_id: str | None = None) -> None:
-        for one in self.running(node_id):
-            process_table.send(one, signal.SIGKILL)
+        """At once as they are found: some of the tests' processes fork and exit without end."""
+        for one in process_table.every():
+            variables = process_table.environment(one.pid)
+            if variables.get("OCCO_ROOT") == str(self.root) and node_id in (None, variables["OCCO_NODE_ID"]):
+                process_table.send(one, signal.SIGKILL)
 
     def record(self, node_id: str = "n1") -> dict[str, Any]:
         record: dict[str, Any] = json.loads(self.record_path(node_id).read_text())

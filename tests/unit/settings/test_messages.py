@@ -50,6 +50,17 @@ CONFIGURATIONS = [
         f"{PARTS}celery: {{task_serializer: pickle}}",
         "FILE: celery.task_serializer cannot be changed: messages are JSON",
     ),
+    (
+        "logging: {version: 1}\ncomponents: {uds: !UDS {urll: x}, resourcehandler: !ResourceHandler {}, "
+        "configmanager: !ConfigManager {}}",
+        "FILE: unknown key components.uds.urll; did you mean url?",
+    ),
+    (
+        "logging: {version: 1}\ncomponents: {uds: !UDS {}, resourcehandler: !ResourceHandler {process: 5}, "
+        "configmanager: !ConfigManager {}}",
+        "FILE: components.resourcehandler.process is 5; a mapping of its options is wanted",
+    ),
+    ("x: !UDS text", "FILE:1:4: !UDS takes a mapping of options"),
     ("x: !Uds {}", "FILE:1:4: unknown tag !Uds; did you mean !UDS?"),
     (
         "x: !!python/object:os.system {}",
