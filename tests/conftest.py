@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
@@ -17,6 +19,11 @@ from occo_celery.uds.store import Store
 from tests import brokers
 
 ENGINES = ("sqlite", "postgresql")
+
+# Time limits an example have no place on a shared machine. In CI the same examples are tried every time.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from occo_celery.model.message import Claim
 from occo_celery.plugins.configmanager import base as configmanager
 from occo_celery.plugins.resourcehandler import base as resourcehandler
 from occo_celery.plugins.resourcehandler import clouds as accounts
-from occo_celery.uds import definitions, events, nodes, operations, schedule
+from occo_celery.uds import definitions, events, infrastructures, nodes, operations, schedule
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class Creator:
     def _made(self, job: claims.CreateJob, seen: resourcehandler.Seen) -> Claim | None:
         now, node = self._now(), job.node
         with self._store.write() as connection:
+            infrastructures.lock(connection, node.infra_id)  # first, as everybody does: no deadlocks
             if operations.end(connection, node.node_id, job.operation.token or ""):
                 nodes.move(
                     connection,
@@ -183,6 +184,7 @@ class Creator:
         permanent = isinstance(problem, errors.PermanentError)
         tried = (*job.operation.tried, *(() if node.position is None else (node.position,)))
         with self._store.write() as connection:
+            infrastructures.lock(connection, node.infra_id)  # first, as everybody does: no deadlocks
             retry_at: float | None = self._retries.after(job.operation.attempts + 1, now, problem)
             if permanent:
                 retry_at = now if self._others_left(connection, job, tried) else None

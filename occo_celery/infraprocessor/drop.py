@@ -17,7 +17,7 @@ from occo_celery.model import instance, status
 from occo_celery.model.message import Claim
 from occo_celery.plugins.configmanager import base as configmanager
 from occo_celery.plugins.resourcehandler import clouds as accounts
-from occo_celery.uds import events, nodes, operations, schedule
+from occo_celery.uds import events, infrastructures, nodes, operations, schedule
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class Dropper:
     def _archive(self, job: claims.DropJob) -> Claim | None:
         now, node = self._now(), job.node
         with self._store.write() as connection:
+            infrastructures.lock(connection, node.infra_id)  # first, as everybody does: no deadlocks
             if not operations.end(connection, node.node_id, job.operation.token or ""):
                 return None
             nodes.archive(connection, node, why=node.reason.text(), now=now)
