@@ -73,9 +73,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iter
 def store(database_url: str) -> Iterator[Store]:
     """A store with its tables, on each engine in turn."""
     store = Store(database_url)
-    migrate.upgrade(store)
-    yield store
-    store.close()
+    try:
+        migrate.upgrade(store)
+        yield store
+    finally:
+        store.close()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ class CloudinitContextualisation(base.Contextualisation):
         rendered = templates.render_tree(section["context_template"], names, where)
         if isinstance(rendered, dict):
             rendered = f"{HEADER}\n" + yaml.dump(rendered, Dumper=_Dumper, sort_keys=False)
-        if rendered.startswith(HEADER):
+        if rendered.startswith(HEADER) and not rendered.startswith(f"{HEADER}-"):  # -archive is another format
             _check(rendered, where)
         return base.Context(user_data=rendered, attributes=basic.attributes(section, names))
 

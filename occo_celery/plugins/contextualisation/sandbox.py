@@ -14,7 +14,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence
 from typing import Any
 
 import jinja2
@@ -63,10 +63,14 @@ def _spend(steps: int = 1) -> None:
             raise exceptions.SecurityError(f"it takes more than {MAX_STEPS} steps")
 
 
+#: What has a length that it costs time to go through (Jinja calls its Context a mapping, without a length).
+_MANY = (list, tuple, dict, MappingView)
+
+
 def _cost(value: Any) -> int:
     if isinstance(value, str):
         return 1 + len(value) // 256
-    return 1 + len(value) // 16 if isinstance(value, list | tuple | dict) else 1
+    return 1 + len(value) // 16 if isinstance(value, _MANY) else 1
 
 
 def _bound(size: int) -> None:
@@ -107,6 +111,7 @@ def _concat(parts: Iterable[str]) -> str:
     for part in parts:
         size += len(part)
         _bound(size)
+        _spend(_cost(part))
         kept.append(part)
     return "".join(kept)
 
@@ -126,6 +131,11 @@ def _turns(value: Iterable[Any]) -> Iterator[Any]:
     for one in value:
         _spend()
         yield one
+
+
+def _range(*args: int) -> list[int]:
+    """A list: a range would be short to look at and long to go through."""
+    return list(sandbox.safe_range(*args))
 
 
 def _sized(value: Any) -> Any:
@@ -188,7 +198,9 @@ def _counted(filter_: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(filter_)  # keeps Jinja's mark of what it wants as its first argument
     def counted(*args: Any, **kwargs: Any) -> Any:
         _spend(sum(map(_cost, args)))
-        return filter_(*args, **kwargs)
+        answer = filter_(*args, **kwargs)
+        _spend(_cost(answer))
+        return answer
 
     return counted
 
@@ -252,6 +264,24 @@ class _Guards(visitor.NodeTransformer):
         self.generic_visit(node)
         return self._through("occo together", nodes.List(node.nodes, lineno=node.lineno))
 
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        for operand in node.ops:  # no comparison takes longer than what is right of it is large
+            operand.expr = self._through("occo sized", operand.expr)
+        return node
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Node:
+        self.generic_visit(node)
+        node.node = self._through("occo sized", node.node)
+        node.args = [self._through("occo sized", one) for one in node.args]
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+        self.generic_visit(node)
+        if isinstance(node.arg, nodes.Slice):
+            node.node = self._through("occo sized", node.node)
+        return node
+
     def visit_List(self, node: nodes.List) -> nodes.Node:
         self.generic_visit(node)
         return self._through("occo sized", node)
@@ -282,7 +312,7 @@ class Sandbox(sandbox.ImmutableSandboxedEnvironment):
             finalize=_finalize,
         )
         self.globals = {name: defaults.DEFAULT_NAMESPACE[name] for name in ("dict", "namespace")}
-        self.globals["range"] = sandbox.safe_range
+        self.globals["range"] = _range
         own: dict[str, Callable[..., Any]] = {
             "b64encode": _b64encode,
             "format": _format,
@@ -323,15 +353,21 @@ class Sandbox(sandbox.ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: runtime.Context, operator: str, left: Any, right: Any) -> Any:
         _spend(_cost(left) + _cost(right))
-        return _OPERATORS[operator](left, right)
+        answer = _OPERATORS[operator](left, right)
+        _spend(_cost(answer))
+        return answer
 
     def call(__self, __context: runtime.Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """As Jinja's, counted and measured."""
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        _spend(_cost(owner))
+        _spend(sum(map(_cost, (owner, *args))))
+        if isinstance(owner, list | tuple):
+            _sized(owner)  # count and index look into what it holds
         if isinstance(owner, str) and name == "join":
-            return _join_with(owner, *args)
-        if isinstance(owner, str) and name == "replace":
-            return _replace(owner, *args, **kwargs)
-        answer = super().call(__context, __obj, *args, **kwargs)
+            answer: Any = _join_with(owner, *args)
+        elif isinstance(owner, str) and name == "replace":
+            answer = _replace(owner, *args)  # not kwargs: Jinja hands private ones to calls in loops
+        else:
+            answer = super().call(__context, __obj, *args, **kwargs)
+        _spend(_cost(answer))
         return _sized(answer) if isinstance(answer, list | tuple | dict) else answer

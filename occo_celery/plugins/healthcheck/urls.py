@@ -70,7 +70,8 @@ def _url(template: str, address: str, names: Mapping[str, Any], what: str) -> ht
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):
         pass
-    if url is None or url.scheme not in ("http", "https") or not url.host:  # unchained: the cause quotes the URL
+    right = url is not None and url.scheme in ("http", "https") and url.host and (url.port or 80) <= 65535
+    if url is None or not right:  # unchained: the cause quotes the URL
         raise errors.PermanentError(f"{what} is not a URL of http or https")
     return url
 

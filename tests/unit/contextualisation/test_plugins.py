@@ -88,6 +88,7 @@ def test_templates_are_all_texts_by_their_paths() -> None:
 def test_text_is_rendered_as_it_is() -> None:
     assert told("#!/bin/sh\necho {{ name }}: [\n") == "#!/bin/sh\necho web-1: [\n"
     assert told("#cloud-config\nhostname: {{ name }}\n") == "#cloud-config\nhostname: web-1\n"
+    assert told("#cloud-config-archive\n- {{ name }}\n") == "#cloud-config-archive\n- web-1\n"
     assert told("{{ '#cloud-config' }}\nhostname: x\n") == "#cloud-config\nhostname: x\n"
 
 

@@ -232,7 +232,8 @@ def test_no_tls_at_all(web: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://{{ip}}/", "file:///etc/passwd", "{{ip}}/", "http://", "http://{{ip}}:port/", ""]
+    "url",
+    ["ftp://{{ip}}/", "file:///etc/passwd", "{{ip}}/", "http://", "http://{{ip}}:port/", "http://{{ip}}:99999/", ""],
 )
 def test_what_is_no_url_of_http_is_not_asked(url: str) -> None:
     with pytest.raises(errors.PermanentError, match="is not a URL of http or https"):

@@ -92,7 +92,9 @@ def test_a_process_has_nothing_of_the_workers(world: worlds.World) -> None:
     assert told["fds"] == {"0": os.devnull, "1": f"{world.root}/n1/output", "2": f"{world.root}/n1/output"}
     assert int(told["blocked"], 16) == 0
     # Python itself ignores SIGPIPE and SIGXFSZ
-    assert int(told["ignored"], 16) == sum(1 << (number - 1) for number in (signal.SIGPIPE, signal.SIGXFSZ))
+    # ... and 32 and 33 belong to the C library, which lets nobody change them: they are inherited as they are.
+    ignored = int(told["ignored"], 16) & ~(1 << 31 | 1 << 32)
+    assert ignored == sum(1 << (number - 1) for number in (signal.SIGPIPE, signal.SIGXFSZ))
     assert told["session"] == told["group"] == told["pid"]
     assert told["parent"] != os.getpid()
     assert [told["dumped"][0], json.loads(told["dumped"][1])] == ["#cloud-config\n{}", {"ports": [80]}]

@@ -1,0 +1,237 @@
+"""Each guard of docs/explanation/protocol.md in the situation that it is there for; taking one out fails its test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from occo_celery import errors
+from occo_celery.infraprocessor import claims
+from occo_celery.model import instance
+from occo_celery.model.message import Claim
+from occo_celery.plugins.resourcehandler import base
+from occo_celery.uds import infrastructures, nodes, operations, schedule
+from tests.world import World
+
+ONE: dict[str, Any] = {"infra_name": "one", "nodes": [{"name": "a", "type": "t"}]}
+PAIR: dict[str, Any] = {
+    "infra_name": "pair",
+    "nodes": [{"name": "a", "type": "t"}, {"name": "b", "type": "t"}],
+    "dependencies": [["b", "a"]],
+}
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(tmp_path: Any) -> str:
+    """One engine: what differs between engines is tested in tests/integration/uds."""
+    return f"sqlite:///{tmp_path / 'uds.sqlite'}"
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    return make_world()
+
+
+def planned(world: World, infra_id: str, name: str) -> instance.Instance:
+    (node,) = [one for one in all_nodes(world, infra_id) if one.node_name == name]
+    return node
+
+
+def all_nodes(world: World, infra_id: str) -> list[instance.Instance]:
+    with world.system.store.read() as connection:
+        return list(nodes.of(connection, infra_id))
+
+
+def take(world: World, target: str) -> claims.Job | None:
+    """Claim an operation as a worker does, and stop there."""
+    with world.system.store.write() as connection:
+        return world.system.infraprocessor._taker.take(connection, target, world.now())
+
+
+def perform(world: World, job: claims.Job | None) -> None:
+    """Go on with a claimed operation, however late."""
+    assert job is not None
+    world.system.infraprocessor._do(job)
+
+
+def until_planned(world: World, infra_id: str, name: str) -> instance.Instance:
+    """Deliver messages one by one until an instance of the node is intended, and not yet begun."""
+    for _ in range(100):
+        found = [one for one in all_nodes(world, infra_id) if one.node_name == name]
+        if found:
+            return found[0]
+        world.time += 0.25
+        world.deliver(1)
+    raise AssertionError(f"no instance of {name} was planned")
+
+
+def test_1_a_creation_that_was_overtaken_drops_what_it_made(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    job = take(world, planned(world, infra_id, "a").node_id)
+    with world.system.store.write() as connection:  # a pass decides that it is not wanted, and it is archived
+        node = nodes.of(connection, infra_id)[0]
+        operations.delete(connection, node.node_id)
+        nodes.archive(connection, node, why="test", now=world.now())
+    perform(world, job)
+    assert world.living() == []
+
+
+def test_2_an_intent_of_an_earlier_attach_is_not_begun(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node_id = planned(world, infra_id, "a").node_id
+    with world.system.store.write() as connection:
+        infrastructures.change(connection, infra_id, attach_epoch=7)
+    assert take(world, node_id) is None
+    assert all_nodes(world, infra_id) == []
+
+
+def test_3_a_dependee_that_has_gone_since_the_plan_holds_the_creation_back(world: World) -> None:
+    infra_id = world.manager.add(PAIR)
+    node_b = until_planned(world, infra_id, "b")
+    node_a = planned(world, infra_id, "a")
+    with world.system.store.write() as connection:
+        nodes.observed(connection, node_a.node_id, node_a.version, status="failed")
+    assert take(world, node_b.node_id) is None
+    assert "b" not in {one.node_name for one in all_nodes(world, infra_id)}, "the next pass plans anew"
+
+
+def test_4_a_call_that_could_outlast_its_lease_is_not_sent(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    job = take(world, planned(world, infra_id, "a").node_id)
+    world.time += 80.0
+    perform(world, job)
+    assert list(world.cloud.instances()) == []
+
+
+def test_5_a_drop_waits_until_no_creation_can_come_true_any_more(make_world: Callable[..., World]) -> None:
+    """The creator stalls before its call; its row is dropped meanwhile. The books stay open as long as it might."""
+    world = make_world()
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node = planned(world, infra_id, "a")
+    take(world, node.node_id)
+    with world.system.store.read() as connection:
+        operation = operations.get(connection, node.node_id)
+    assert operation is not None
+    with pytest.raises(errors.StillRunning):
+        world.manager.stop_provisioning(infra_id, wait_timeout=0)
+    handle = world.manager.tear_down(infra_id)
+    world.run(operation.doubt_until - world.now() - 1.0, step=1.0)
+    assert all_nodes(world, infra_id) != []
+    world.run_until(lambda: handle.state == "torn_down", seconds=120, step=1.0)
+
+
+def test_6_what_a_doubtful_creation_was_told_is_told_again(make_world: Callable[..., World]) -> None:
+    """The cloud refuses a token that comes again with other parameters; a new definition does not matter to it."""
+    world = make_world(timeout_rate=1.0, strict_tokens=True)
+    infra_id = world.manager.add(ONE)
+    world.run(1)
+    world.define(resource={"type": "simulated", "instance_type": "large"})
+    world.cloud.set(timeout_rate=0.0, strict_tokens=True)
+    world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=120)
+    assert [one.instance_type for one in world.cloud.instances()] == ["small"]
+
+
+def test_7_a_list_that_lags_behind_is_no_proof_that_an_instance_has_gone(make_world: Callable[..., World]) -> None:
+    world = make_world(stale=1.5)
+    infra_id = world.manager.add(ONE)
+    world.run(60)
+    assert world.states(infra_id) == ["ready"]
+    assert len(list(world.cloud.instances())) == 1, "it was not replaced while it was not listed yet"
+
+
+def test_7_an_instance_that_lists_do_not_show_yet_is_dropped_all_the_same(make_world: Callable[..., World]) -> None:
+    """Made, recorded, not listed yet, torn down at once: the delete is sent by its recorded id."""
+    world = make_world(stale=1.5)
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    perform(world, take(world, planned(world, infra_id, "a").node_id))
+    world.manager.stop_provisioning(infra_id, wait_timeout=0)
+    handle = world.manager.tear_down(infra_id)
+    world.run_until(lambda: handle.state == "torn_down", seconds=120)
+    assert world.living() == []
+
+
+def test_8_a_row_that_changed_during_the_pass_is_left_to_the_next(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.run(5)
+    (node,) = all_nodes(world, infra_id)
+    with world.system.store.write() as connection:
+        assert nodes.observed(connection, node.node_id, node.version, status="unknown")
+        assert not nodes.observed(connection, node.node_id, node.version, status="failed")
+        dropping = instance.Lifecycle.DROPPING
+        assert not nodes.move(connection, node.node_id, node.lifecycle, dropping, version=node.version)
+
+
+def test_8_a_pass_that_was_overtaken_writes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is detached while it observes: its plan is not written."""
+    infra_id = world.manager.add(ONE)
+    observe = world.system.enactor._observe
+
+    def detached_meanwhile(work: Any) -> Any:
+        world.manager.stop_provisioning(infra_id, wait_timeout=0)
+        return observe(work)
+
+    monkeypatch.setattr(world.system.enactor, "_observe", detached_meanwhile)
+    world.deliver(1)
+    assert all_nodes(world, infra_id) == []
+
+
+def test_9_a_wake_up_during_a_pass_makes_another_follow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    infra_id = world.manager.add(ONE)
+    world.run(5)
+    observe = world.system.enactor._observe
+
+    def woken_meanwhile(work: Any) -> Any:
+        with world.system.store.write() as connection:
+            assert schedule.wake(connection, infra_id, now=world.now(), token="w") is None
+        return observe(work)
+
+    monkeypatch.setattr(world.system.enactor, "_observe", woken_meanwhile)
+    world.messages.clear()
+    with world.system.store.write() as connection:
+        claim = schedule.wake(connection, infra_id, now=world.now(), token="v")
+    assert isinstance(claim, Claim)
+    world.system.enactor.run(claim)
+    assert len(world.messages) == 1
+
+
+def test_10_detach_waits_for_a_call_that_is_under_way(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    take(world, planned(world, infra_id, "a").node_id)
+    with pytest.raises(errors.StillRunning, match="create-node a"):
+        world.manager.stop_provisioning(infra_id, wait_timeout=0)
+
+
+def test_11_links_of_a_chain_that_was_replaced_do_nothing(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.run(5)
+    world.manager.detach(infra_id)
+    world.manager.tear_down(infra_id)
+    assert world.system.teardown.drop_level(infra_id, "an earlier token", 0)
+    assert world.states(infra_id) == ["ready"]
+    with world.system.store.read() as connection:
+        operation = operations.get(connection, infra_id)
+    assert operation is not None
+    assert operation.stage == 0
+
+
+def test_11_the_sweep_drops_what_nobody_knew_of(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    infra_id = world.manager.add(ONE)
+    world.run(5)
+    (one,) = world.living()
+    world.manager.detach(infra_id)
+    handler = world.system.clouds.handler(world.system.clouds.account({"type": "simulated"}), {"type": "simulated"})
+    handler.create(base.Creation(node_id="unknown", infra_id=infra_id, node_name="a", section={"type": "simulated"}))
+    assert len(world.living()) == 2
+    handle = world.manager.tear_down(infra_id)
+    world.run_until(lambda: handle.state == "torn_down", seconds=120)
+    assert world.living() == []
+    assert one.node_id != "unknown"
