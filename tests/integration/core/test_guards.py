@@ -67,16 +67,32 @@ def until_planned(world: World, infra_id: str, name: str) -> instance.Instance:
     raise AssertionError(f"no instance of {name} was planned")
 
 
-def test_1_a_creation_that_was_overtaken_drops_what_it_made(world: World) -> None:
+def test_1_a_creation_that_was_overtaken_drops_what_it_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its call is under way, the row is dropped and archived."""
     infra_id = world.manager.add(ONE)
     world.deliver(1)
     job = take(world, planned(world, infra_id, "a").node_id)
-    with world.system.store.write() as connection:  # a pass decides that it is not wanted, and it is archived
-        node = nodes.of(connection, infra_id)[0]
-        operations.delete(connection, node.node_id)
-        nodes.archive(connection, node, why="test", now=world.now())
+    make = world.system.infraprocessor._creator._make
+
+    def overtaken(*arguments: Any) -> Any:
+        with world.system.store.write() as connection:
+            node = nodes.of(connection, infra_id)[0]
+            operations.delete(connection, node.node_id)
+            nodes.archive(connection, node, why="test", now=world.now())
+        return make(*arguments)
+
+    monkeypatch.setattr(world.system.infraprocessor._creator, "_make", overtaken)
     perform(world, job)
+    assert len(list(world.cloud.instances(alive=False))) == 1, "the call was carried out"
     assert world.living() == []
+
+
+def test_1_an_operation_is_held_by_one(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node_id = planned(world, infra_id, "a").node_id
+    assert take(world, node_id) is not None
+    assert take(world, node_id) is None
 
 
 def test_2_an_intent_of_an_earlier_attach_is_not_begun(world: World) -> None:
@@ -105,7 +121,7 @@ def test_4_a_call_that_could_outlast_its_lease_is_not_sent(world: World) -> None
     job = take(world, planned(world, infra_id, "a").node_id)
     world.time += 80.0
     perform(world, job)
-    assert list(world.cloud.instances()) == []
+    assert list(world.cloud.instances(alive=False)) == []
 
 
 def test_5_a_drop_waits_until_no_creation_can_come_true_any_more(make_world: Callable[..., World]) -> None:
@@ -126,6 +142,27 @@ def test_5_a_drop_waits_until_no_creation_can_come_true_any_more(make_world: Cal
     world.run_until(lambda: handle.state == "torn_down", seconds=120, step=1.0)
 
 
+def test_5_without_tokens_an_earlier_call_is_waited_for(make_world: Callable[..., World]) -> None:
+    """It ends in a time-out and is carried out later, when the cloud has already been asked what there is."""
+    world = make_world(kind="simulated_no_tokens", tokens=False, latency=22.0)
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    perform(world, take(world, planned(world, infra_id, "a").node_id))
+    world.cloud.set(latency=0.0, tokens=False)
+    world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=200)
+    world.run(60)
+    assert len(list(world.cloud.instances(alive=False))) == 1
+
+
+def test_5_without_tokens_a_call_is_not_repeated(make_world: Callable[..., World]) -> None:
+    world = make_world(kind="simulated_no_tokens", tokens=False, timeout_rate=1.0)
+    infra_id = world.manager.add(ONE)
+    world.run(10)
+    world.cloud.set(timeout_rate=0.0, tokens=False)
+    world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=200)
+    assert len(list(world.cloud.instances(alive=False))) == 1
+
+
 def test_6_what_a_doubtful_creation_was_told_is_told_again(make_world: Callable[..., World]) -> None:
     """The cloud refuses a token that comes again with other parameters; a new definition does not matter to it."""
     world = make_world(timeout_rate=1.0, strict_tokens=True)
@@ -134,7 +171,7 @@ def test_6_what_a_doubtful_creation_was_told_is_told_again(make_world: Callable[
     world.define(resource={"type": "simulated", "instance_type": "large"})
     world.cloud.set(timeout_rate=0.0, strict_tokens=True)
     world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=120)
-    assert [one.instance_type for one in world.cloud.instances()] == ["small"]
+    assert [one.instance_type for one in world.cloud.instances(alive=False)] == ["small"]
 
 
 def test_7_a_list_that_lags_behind_is_no_proof_that_an_instance_has_gone(make_world: Callable[..., World]) -> None:
@@ -142,7 +179,7 @@ def test_7_a_list_that_lags_behind_is_no_proof_that_an_instance_has_gone(make_wo
     infra_id = world.manager.add(ONE)
     world.run(60)
     assert world.states(infra_id) == ["ready"]
-    assert len(list(world.cloud.instances())) == 1, "it was not replaced while it was not listed yet"
+    assert len(list(world.cloud.instances(alive=False))) == 1, "it was not replaced while it was not listed yet"
 
 
 def test_7_an_instance_that_lists_do_not_show_yet_is_dropped_all_the_same(make_world: Callable[..., World]) -> None:
@@ -222,16 +259,16 @@ def test_11_links_of_a_chain_that_was_replaced_do_nothing(world: World) -> None:
     assert operation.stage == 0
 
 
-def test_11_the_sweep_drops_what_nobody_knew_of(make_world: Callable[..., World]) -> None:
-    world = make_world()
+def test_11_the_sweep_drops_what_nobody_knew_of_and_sees_it_gone(make_world: Callable[..., World]) -> None:
+    world = make_world(shutdown_time=4.0)
     infra_id = world.manager.add(ONE)
     world.run(5)
-    (one,) = world.living()
     world.manager.detach(infra_id)
     handler = world.system.clouds.handler(world.system.clouds.account({"type": "simulated"}), {"type": "simulated"})
-    handler.create(base.Creation(node_id="unknown", infra_id=infra_id, node_name="a", section={"type": "simulated"}))
+    section = {"type": "simulated"}
+    handler.create(base.Creation(node_id="unknown", infra_id=infra_id, node_name="a", section=section))
     assert len(world.living()) == 2
     handle = world.manager.tear_down(infra_id)
     world.run_until(lambda: handle.state == "torn_down", seconds=120)
+    assert handler.sweep(infra_id, 5.0) == ()
     assert world.living() == []
-    assert one.node_id != "unknown"
