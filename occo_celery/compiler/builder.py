@@ -12,9 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import yaml
-from yaml import cyaml, reader
+from yaml import reader
 
 from occo_celery.compiler import places, resolution
+
+try:
+    from yaml import cyaml
+except ImportError:  # source.py says so, when there is something to read
+    cyaml = None  # type: ignore[assignment]
 
 MAX_DEPTH = 32
 MAX_EVENTS = 600_000

@@ -12,6 +12,7 @@ from occo_celery.compiler import graph, places, plain
 
 Definitions = Mapping[str, Sequence[Mapping[str, Any]]]
 _SHOWN_VALUES = 5
+_SHOWN_NODES = 20
 
 
 def nodes(report: places.Report, data: Sequence[Any], definitions: Definitions) -> None:
@@ -90,7 +91,8 @@ def dependencies(report: places.Report, nodes: Sequence[Any], data: Sequence[Any
             edges.setdefault((dependent, dependee), path)
     for ring in graph.cycles(list(names), edges):
         path = edges[ring[0], ring[1]]
-        report.add(path, f"nodes depend on each other in a cycle: {' -> '.join([*ring, ring[0]])}")
+        shown = ring if len(ring) <= _SHOWN_NODES else [*ring[:_SHOWN_NODES], f"({len(ring) - _SHOWN_NODES:,} more)"]
+        report.add(path, f"nodes depend on each other in a cycle: {' -> '.join([*shown, ring[0]])}")
 
 
 def _connections(data: Sequence[Any]) -> Iterator[tuple[places.Path, list[str]]]:

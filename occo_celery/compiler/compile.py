@@ -31,14 +31,16 @@ def compile_description(
     *,
     infra_id: str,
     definitions: Mapping[str, Sequence[Mapping[str, Any]]],
+    files: bool = True,
 ) -> Compiled:
     """Check a description against behaviour.md, section 2, and compile it; linear in nodes plus edges.
 
     source: YAML text (a string that holds a line break or ``: ``), the path of a file, or data.
     definitions: node type -> its implementations, each with a ``resource`` section.
+    files: False takes every string for text, as one that came over a network must be: it must not name our files.
     Raises SchemaError with all problems in document order.
     """
-    report = _read(source)
+    report = _read(source, files)
     copier = plain.Copier(report, _node_names(report.root))
     data = copier.root()
     infrastructure = schema.infrastructure(report, data)
@@ -54,12 +56,12 @@ def compile_description(
     return Compiled(description=compiled, warnings=report.warning_texts())
 
 
-def _read(source: str | pathlib.Path | Mapping[str, Any]) -> places.Report:
+def _read(source: str | pathlib.Path | Mapping[str, Any], files: bool) -> places.Report:
     if isinstance(source, pathlib.Path):
         return texts.read_file(source)
     if not isinstance(source, str):
         return places.Report(source)
-    if "\n" in source or ": " in source or len(source) > _LONGEST_PATH:
+    if not files or "\n" in source or ": " in source or len(source) > _LONGEST_PATH:
         return texts.read_text(source)
     return texts.read_file(pathlib.Path(source))
 

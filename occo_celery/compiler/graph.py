@@ -54,16 +54,17 @@ def cycles(names: Sequence[str], edges: Iterable[Edge]) -> list[list[str]]:
     found: list[list[str]] = []
     missing = {name: len(some) for name, some in dependees.items()}
     for start in list(left):
-        trail = [start] if start in left else []
-        position = {start: 0}
-        while trail:
-            onward = _onward(dependees[trail[-1]], left)
-            if onward not in position:
-                position[onward] = len(trail)
-                trail.append(onward)
+        trail: list[str] = []  # each depends on the next, and on none before it
+        position: dict[str, int] = {}
+        while trail or start in left:
+            here = _onward(dependees[trail[-1]], left) if trail else start
+            position[here] = len(trail)
+            trail.append(here)
+            back = max((position[name] for name in dependees[here] if name in position), default=None)
+            if back is None:
                 continue
-            ring = trail[position[onward] :]
-            found.append(_shortened(ring, dependees, rank))
+            ring = trail[back:]
+            found.append(_rotated(ring, rank))
             _remove(ring, left, dependents, missing)
             # what fell with the ring is an end of the trail: each of it depends on the next
             while trail and trail[-1] not in left:
@@ -76,6 +77,12 @@ def _onward(dependees: list[str], left: dict[str, None]) -> str:
     while dependees[-1] not in left:
         dependees.pop()
     return dependees[-1]
+
+
+def _rotated(ring: list[str], rank: dict[str, int]) -> list[str]:
+    """The same cycle, beginning with its first name in the document."""
+    first = ring.index(min(ring, key=rank.__getitem__))
+    return ring[first:] + ring[:first]
 
 
 def _remove(
@@ -91,24 +98,3 @@ def _remove(
             if dependent in left and not missing[dependent]:
                 del left[dependent]
                 todo.append(dependent)
-
-
-def _shortened(ring: list[str], dependees: dict[str, list[str]], rank: dict[str, int]) -> list[str]:
-    """The shortest cycle through one name of the ring that stays inside of it, rotated to its first name."""
-    inside = set(ring)
-    goal = ring[0]
-    came_from: dict[str, str] = {}
-    todo = [goal]
-    for name in todo:  # breadth first: todo grows meanwhile
-        if goal in dependees[name]:
-            break
-        for onward in dependees[name]:
-            if onward in inside and onward not in came_from:
-                came_from[onward] = name
-                todo.append(onward)
-    path = [name]
-    while path[-1] != goal:
-        path.append(came_from[path[-1]])
-    path.reverse()
-    first = path.index(min(path, key=rank.__getitem__))
-    return path[first:] + path[:first]

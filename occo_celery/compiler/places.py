@@ -168,7 +168,7 @@ def spell(path: Path) -> str:
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
-        elif isinstance(step, str) and _PLAIN_KEY.fullmatch(step):
+        elif isinstance(step, str) and step.isprintable() and _PLAIN_KEY.fullmatch(step):
             text += f".{step}" if text else step
         else:
             text += f"[{quote(step)}]"

@@ -100,8 +100,9 @@ class Copier:
                 hint = "put it in quotes" if self._report.located and key is not None else None
                 self._report.add((*path, key), f"a key must be a string, it is {what}", hint=hint, key=True)
                 continue
-            if _UNSTORABLE.search(key):
-                self._report.add((*path, key), "the key holds a character that cannot be stored", key=True)
+            if _UNSTORABLE.search(key) or len(key) > builder.MAX_SCALAR:
+                wrong = "is too long" if len(key) > builder.MAX_SCALAR else "holds a character that cannot be stored"
+                self._report.add((*path, key), f"the key {wrong}", key=True)
                 continue
             copied[key], item_weight, item_height = self.copy(item, (*path, key))
             weight += item_weight + len(key) // _CHARACTERS_A_VALUE

@@ -178,7 +178,7 @@ def _member(value: Any, error: ErrorDetails) -> tuple[places.Path, Any] | None:
     loc = error["loc"]
     for length, step in enumerate(loc):
         path, rest = _walk(value, loc[: length + 1])
-        if rest and not (error["type"] == "missing" and length == len(loc) - 1) and step != "[key]":
+        if rest and not (error["type"] == "missing" and length == len(loc) - 1):
             return path, step
     return None
 

@@ -128,17 +128,21 @@ def test_occo_up_goes_up_heals_itself_and_ends_in_order(short_path: pathlib.Path
         wait_until(
             lambda: subprocess.run(check, env=environment, capture_output=True).returncode == 0, 60, "an answer"
         )
-        victim = programs()["main beat"]
+        victim = wait_until(lambda: programs().get("main beat"), 30, "beat")
         victim.kill()
-        wait_until(
-            lambda: "main beat" in programs() and programs()["main beat"].pid != victim.pid, 60, "another beat"
-        )
-        everything = list(programs().values())
+
+        def others() -> list[psutil.Process]:
+            """All four, with another beat."""
+            found = list(programs().values())
+            return found if len(found) == 4 and victim.pid not in [one.pid for one in found] else []
+
+        everything = wait_until(others, 60, "another beat")
         up.send_signal(signal.SIGINT)
         output, _ = up.communicate(timeout=90)
     finally:
         if up.poll() is None:
-            up.kill()
+            up.terminate()
+            up.communicate(timeout=90)
     told = output.decode()
     order = [told.index(f"stopped: {name}") for name in ("beat", "passes", "broker")]
     assert order == sorted(order), told
