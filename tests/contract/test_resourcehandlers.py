@@ -264,14 +264,14 @@ def test_sweep_finds_one_infrastructure_and_only_that(case: cases.Case, handler:
     assert handler.sweep(new_id("infra"), TIMEOUT) == ()
 
 
-def test_logs_are_the_last_lines_or_not_implemented(case: cases.Case, handler: base.ResourceHandler) -> None:
+def test_logs_are_the_last_lines_or_said_not_to_be_kept(case: cases.Case, handler: base.ResourceHandler) -> None:
     made = handler.create(case.creation(new_id()))
     wait_ready(case, made.node_id)
-    try:
-        text = handler.logs(made.instance_id, 2, TIMEOUT)
-    except NotImplementedError:
-        pytest.skip("has no logs")
-    assert len(text.splitlines()) <= 2
+    if type(handler).logs is base.ResourceHandler.logs:
+        with pytest.raises(errors.PermanentError, match="keeps no console output"):
+            handler.logs(made.instance_id, 2, TIMEOUT)
+        return
+    assert len(handler.logs(made.instance_id, 2, TIMEOUT).splitlines()) <= 2
 
 
 # --- ending -----------------------------------------------------------------------------------------

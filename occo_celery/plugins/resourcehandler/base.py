@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import pydantic
 
+from occo_celery import errors
 from occo_celery.model import status
 
 
@@ -117,5 +118,5 @@ class ResourceHandler(abc.ABC):
         """The instance is archived: free what the handler kept of it on its own (an address lease, say)."""
 
     def logs(self, instance_id: str, lines: int, timeout: float) -> str:
-        """The last lines of the console or output, where the cloud has it."""
-        raise NotImplementedError
+        """The last lines of the console or output. Raises PermanentError where the cloud keeps none."""
+        raise errors.PermanentError("this cloud keeps no console output of its instances")
