@@ -80,8 +80,12 @@ def test_a_launcher_that_dies_before_it_has_recorded(world: worlds.World, step: 
 def test_a_launcher_that_dies_after_it_has_recorded_has_made_a_node_that_failed(world: worlds.World) -> None:
     handler = world.handler()
     handler._launcher.script = world.launcher("recorded", "os.kill(os.getpid(), signal.SIGKILL)")
-    made = handler.create(world.creation())
-    assert made.state is status.NodeStatus.FAILED
+    made = handler.create(world.creation())  # recorded, and perhaps not dead yet
+
+    def failed() -> bool:
+        return [one.state for one in handler.observe(["n1"], 5.0)["n1"]] == [status.NodeStatus.FAILED]
+
+    worlds.wait_until(failed, what="the death of the launcher")
     assert world.handler().create(world.creation()).instance_id == made.instance_id
     assert world.starts()["n1"] == 0
 
