@@ -91,7 +91,8 @@ class Instance:
     implementation: the chosen implementation of the node definition, frozen from the first call on; position: its
     place in the definition. inputs: what its templates were rendered from (no secrets), frozen likewise.
     ready_at: first time ready. failing_since: failing its checks without a break since. missing_since: the cloud
-    does not list it since. version: raised by every write, so that a pass never overwrites what it has not read.
+    does not list it since. lost_at: first seen to be lost for good. outdated: to be replaced, ``rolling`` or
+    ``recreate``. version: raised by every write, so that a pass never overwrites what it has not read.
     """
 
     node_id: str
@@ -113,6 +114,8 @@ class Instance:
     ready_at: float | None = None
     failing_since: float | None = None
     missing_since: float | None = None
+    lost_at: float | None = None
+    outdated: str | None = None
     attempts: int = 0  # of the operation that holds it, 0 without one
     waiting: bool = False  # its operation failed and waits for its time or for a change
 

@@ -93,6 +93,7 @@ def archive(connection: sa.Connection, node: instance.Instance, *, why: str, now
             implementation=node.implementation,
             created_at=node.created_at,
             archived_at=now,
+            lost_at=node.lost_at,
             why=why,
         )
     )

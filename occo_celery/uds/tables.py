@@ -72,7 +72,7 @@ nodes = sa.Table(
     sa.Column("reason_arguments", Json, nullable=False),
     sa.Column("reason_since", Time, nullable=False),
     sa.Column("version", sa.Integer, nullable=False, default=1),
-    sa.Column("account", sa.Text),
+    sa.Column("account", sa.Text, index=True),
     sa.Column("instance_id", sa.Text),
     sa.Column("addresses", Json, nullable=False),
     sa.Column("implementation", Json),
@@ -84,6 +84,10 @@ nodes = sa.Table(
     sa.Column("ready_at", Time),
     sa.Column("failing_since", Time),
     sa.Column("missing_since", Time),
+    # First seen to be lost for good; the breaker counts the losses of an account.
+    sa.Column("lost_at", Time),
+    # To be replaced, and how: "rolling" (when its replacement is ready) or "recreate" (first it, then the new one).
+    sa.Column("outdated", Word),
 )
 
 nodes_archive = sa.Table(
@@ -98,7 +102,9 @@ nodes_archive = sa.Table(
     sa.Column("implementation", Json),
     sa.Column("created_at", Time, nullable=False),
     sa.Column("archived_at", Time, nullable=False),
+    sa.Column("lost_at", Time),
     sa.Column("why", sa.Text, nullable=False),
+    sa.Index("ix_nodes_archive_account_lost_at", "account", "lost_at"),
 )
 
 operations = sa.Table(
@@ -125,6 +131,19 @@ operations = sa.Table(
     sa.Column("detail", Json, nullable=False),
 )
 
+# Scaling requests: deleted by id in the transaction that changes the target.
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("infra_id", Id, sa.ForeignKey("infrastructures.infra_id"), nullable=False, index=True),
+    sa.Column("node_name", sa.String(63), nullable=False),
+    sa.Column("kind", Word, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("node_id", Id),  # of scale_down: the instance that is to go
+    sa.Column("created_at", Time, nullable=False),
+)
+
 schedule = sa.Table(
     "schedule",
     metadata,
@@ -149,6 +168,20 @@ accounts = sa.Table(
     sa.Column("misses", sa.Integer, nullable=False, default=0),
     sa.Column("silent_until", Time),
     sa.Column("reason", sa.Text),
+    # When so many of its instances failed at once that healing waits for a second look.
+    sa.Column("breaker_at", Time),
+)
+
+# Worker programs and beats: each says now and then that it lives. Nothing but `occo doctor` reads it.
+programs = sa.Table(
+    "programs",
+    metadata,
+    sa.Column("program_id", sa.String(255), primary_key=True),  # kind@host:pid
+    sa.Column("kind", Word, nullable=False),  # passes, instructions, beat
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("started_at", Time, nullable=False),
+    sa.Column("seen_at", Time, nullable=False, index=True),
+    sa.Column("clock_offset", sa.Double, nullable=False),  # the database's clock minus the host's, seconds
 )
 
 events = sa.Table(
