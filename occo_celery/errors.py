@@ -69,6 +69,24 @@ class InfrastructureManagedError(OccoError, ValueError):
     """tear_down of an infrastructure that is still being maintained; detach it first."""
 
 
+class InfrastructureSuspendedError(OccoError, ValueError):
+    """suspend of what is suspended, or resume of what is not."""
+
+
+class NodeNotFoundException(OccoError, KeyError):
+    """The infrastructure has no such node, or no such instance that the act is possible on."""
+
+    __str__ = Exception.__str__  # KeyError would show the repr
+
+
+class ScalingError(OccoError, ValueError):
+    """A node cannot have so many instances; the message gives its limits."""
+
+
+class UpdateError(OccoError, ValueError):
+    """The new description cannot take the place of the old one."""
+
+
 class StillRunning(OccoError):
     """Detached, but instructions that had begun were not over when the waiting time passed."""
 

@@ -49,7 +49,8 @@ FIXED_CELERY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enactor:
-    """Passes. Seconds, but for strategy, batch (infrastructures a message) and creations (in flight, parallel)."""
+    """Passes. Seconds, but for strategy, downscale, batch (infrastructures a message), creations (in flight,
+    parallel), and the breaker's share and least count."""
 
     interval: float = 10.0
     strategy: str = "sequential"
@@ -59,6 +60,10 @@ class Enactor:
     batch: int = 50
     creations: int = 50
     beat_poll: float = 0.1
+    downscale: str = "simple"  # or oldest, random: which of the ready instances go first when there are too many
+    breaker_share: float = 0.3  # when more than this share of an account's instances fail at once ...
+    breaker_least: int = 5  # ... and at least so many, healing there waits ...
+    breaker_delay: float = 30.0  # ... so long for a second look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -385,6 +390,11 @@ def _checked(settings: Settings) -> Settings:
     if settings.enactor.strategy not in ("sequential", "parallel"):
         raise errors.ConfigurationError(
             f"{settings.source}: enactor.strategy is {settings.enactor.strategy!r}; it can be sequential or parallel"
+        )
+    if settings.enactor.downscale not in ("simple", "oldest", "random"):
+        raise errors.ConfigurationError(
+            f"{settings.source}: enactor.downscale is {settings.enactor.downscale!r}; it can be simple, oldest "
+            "or random"
         )
     if settings.instructions.call_timeout * 3 > settings.instructions.lease:
         raise errors.ConfigurationError(

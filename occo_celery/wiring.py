@@ -16,6 +16,7 @@ from occo_celery.enactor import observe, passes
 from occo_celery.infraprocessor import claims, create, drop, perform, resolve, teardown
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.model.message import Send
+from occo_celery.planner import breaker
 from occo_celery.plugins import registry
 from occo_celery.plugins.configmanager import base as configmanager
 from occo_celery.plugins.contextualisation import base as contextualisation
@@ -112,7 +113,13 @@ class System:
             now=self.now,
             new_id=self.new_id,
             limits=passes.Limits(
-                lease=limits.pass_lease, creations=limits.creations, resend=self.settings.instructions.resend
+                lease=limits.pass_lease,
+                creations=limits.creations,
+                resend=self.settings.instructions.resend,
+                downscale=limits.downscale,
+                breaker=breaker.Policy(
+                    share=limits.breaker_share, least=limits.breaker_least, delay=limits.breaker_delay
+                ),
             ),
         )
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from occo_celery import errors, wiring
-from occo_celery.api import occoapp, waiting
+from occo_celery.api import changes, occoapp, waiting
 from occo_celery.api import report as reports
 from occo_celery.api.process import InfrastructureMaintenanceProcess
 from occo_celery.api.torn import TearDown
@@ -22,6 +22,7 @@ from occo_celery.compiler import definitions as definition_files
 from occo_celery.infraprocessor import teardown, withdraw
 from occo_celery.model import description, instance
 from occo_celery.model.message import Claim
+from occo_celery.model.request import Kind, Request
 from occo_celery.plugins import registry
 from occo_celery.plugins.contextualisation import templates
 from occo_celery.uds import definitions, events, infrastructures, nodes, operations, schedule
@@ -90,10 +91,11 @@ class InfrastructureManager:
         self._publish(claim)
         return compiled.infra_id
 
-    def _compile(self, infra_desc: Description) -> description.StaticDescription:
+    def _compile(self, infra_desc: Description, infra_id: str | None = None) -> description.StaticDescription:
         with self._system.store.read() as connection:
             known = definitions.load(connection)
-        compiled = compiler.compile_description(infra_desc, infra_id=self._system.new_id(), definitions=known)
+        infra_id = infra_id or self._system.new_id()
+        compiled = compiler.compile_description(infra_desc, infra_id=infra_id, definitions=known)
         self._warn(compiled.warnings)
         return compiled.description
 
@@ -119,16 +121,11 @@ class InfrastructureManager:
         self.start_provisioning(infra_id)
 
     def _begin_managing(self, connection: Any, infra_id: str) -> Claim:
-        infra = infrastructures.lock(connection, infra_id)
-        if infra.phase is not instance.Phase.SUBMITTED:
-            raise errors.InfrastructureIDNotFoundException(
-                f"infrastructure {infra_id} is {_words(infra.phase)}, it cannot be provisioned any more; "
-                "submit it again"
-            )
+        infra = changes.submitted(connection, infra_id)
         if schedule.get(connection, infra_id) is not None:
             raise errors.InfrastructureIDTakenException(f"infrastructure {infra_id} is already being provisioned")
         epoch = infra.attach_epoch + 1
-        infrastructures.change(connection, infra_id, attach_epoch=epoch, ready_since=None)
+        infrastructures.change(connection, infra_id, attach_epoch=epoch, suspended=False, ready_since=None)
         claim = schedule.insert(
             connection,
             infra_id,
@@ -140,11 +137,13 @@ class InfrastructureManager:
         )
         return replace(claim, name=infra.name)
 
-    def _publish(self, claim: Claim) -> None:
+    def _publish(self, claim: Claim | None) -> None:
+        if claim is None:
+            return
         try:
             self._system.send.passes(claim)
         except errors.BrokerUnavailable as problem:
-            log.warning("%s; beat will send the first pass", problem)
+            log.warning("%s; beat will send the pass", problem)
 
     def stop_provisioning(self, infra_id: str, wait_timeout: float = 60) -> None:
         """Stop provisioning: nothing starts any more; what has begun is finished or undone. The infrastructure stays.
@@ -191,6 +190,87 @@ class InfrastructureManager:
         if not process.is_alive():
             raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is not being provisioned")
         return process
+
+    # --- changing ---------------------------------------------------------------------------------------------
+
+    def scale_up(self, infra_id: str, node_name: str, count: int = 1) -> int:
+        """Ask for ``count`` more instances of a node; returns how many it is to have.
+
+        The request is a row, which the next pass carries out; of an infrastructure that is not being provisioned it
+        waits. Raises ScalingError, with the limits, when there would be too many, NodeNotFoundException,
+        InfrastructureIDNotFoundException.
+        """
+        return self._scale(infra_id, Request(node_name=node_name, kind=Kind.UP, count=count))
+
+    def scale_down(self, infra_id: str, node_name: str, instance: str | None = None, count: int = 1) -> int:
+        """Ask for fewer instances of a node; returns how many it is to have.
+
+        instance: the one that is to go, by its node_id or an address (count is 1 then); otherwise the failed and
+        pending ones go first, then those that the configuration's ``enactor.downscale`` says. Raises as scale_up.
+        """
+        if instance is not None and count != 1:
+            raise errors.ScalingError(f"one instance is named, so the node is scaled down by one, not by {count}")
+        return self._scale(infra_id, Request(node_name=node_name, kind=Kind.DOWN, count=count), instance)
+
+    def scale_to(self, infra_id: str, node_name: str, count: int) -> int:
+        """Ask for a node to have ``count`` instances; returns that. Raises as scale_up."""
+        return self._scale(infra_id, Request(node_name=node_name, kind=Kind.TO, count=count))
+
+    def _scale(self, infra_id: str, request: Request, named: str | None = None) -> int:
+        with self._system.store.write() as connection:
+            count, claim = changes.scale(self._system, connection, infra_id, request, named)
+        self._publish(claim)
+        return count
+
+    def update_infrastructure(self, infra_id: str, infra_desc: Description, update: str = "rolling") -> int:
+        """Put a new description in the place of the old one; returns its generation, counted from 1.
+
+        Instances whose node is unchanged stay, those of removed nodes are dropped, new ones are created. Those that
+        would be made otherwise now (type, variables, or the node definition as it is imported today) are replaced:
+        ``rolling``, one of a node at a time, after its replacement is ready; ``recreate``, all at once, dropped
+        first; or not (``ignore``). Raises SchemaError (nothing is changed), UpdateError,
+        InfrastructureIDNotFoundException.
+        """
+        if update not in changes.UPDATES:
+            raise ValueError(f"update is {update!r}, it can be: {', '.join(changes.UPDATES)}")
+        compiled = self._compile(infra_desc, infra_id)
+        with self._system.store.write() as connection:
+            generation, claim = changes.update(self._system, connection, infra_id, compiled, update)
+        self._publish(claim)
+        return generation
+
+    def suspend(self, infra_id: str) -> None:
+        """Let an infrastructure be: no pass is made and nothing begins until resume; what has begun is finished or
+        undone. Raises InfrastructureIDNotFoundException when not managed, InfrastructureSuspendedError."""
+        with self._system.store.write() as connection:
+            changes.suspend(self._system, connection, infra_id)
+            begun = operations.of(connection, infra_id)
+        self._hurry(begun)
+
+    def resume(self, infra_id: str) -> None:
+        """Go on with a suspended infrastructure. Raises InfrastructureSuspendedError when it is not."""
+        with self._system.store.write() as connection:
+            claim = changes.resume(self._system, connection, infra_id)
+        self._publish(claim)
+
+    def retry(self, infra_id: str, node: str | None = None) -> int:
+        """Try now what failed and waits, for its time or (after a permanent error) for a change; returns how many.
+
+        node: only of this node, or of this node_id. Raises NodeNotFoundException, InfrastructureIDNotFoundException.
+        """
+        with self._system.store.write() as connection:
+            waiting_now = changes.retry(self._system, connection, infra_id, node)
+        self._hurry(waiting_now)
+        return len(waiting_now)
+
+    def replace(self, node_id: str) -> None:
+        """Ask for another instance in the place of this one, which is dropped when that is ready.
+
+        Raises NodeNotFoundException when there is no such instance, or it is on its way out.
+        """
+        with self._system.store.write() as connection:
+            claim = changes.replace(self._system, connection, node_id)
+        self._publish(claim)
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -244,7 +324,7 @@ class InfrastructureManager:
         with self._system.store.read() as connection:
             node = nodes.get(connection, node_id)
         if node is None or node.instance_id is None or node.implementation is None or node.account is None:
-            raise errors.InfrastructureIDNotFoundException(
+            raise errors.NodeNotFoundException(
                 f"there is no instance {node_id!r}; `occo report INFRA_ID` shows those that there are"
             )
         handler = self._system.clouds.handler(node.account, node.implementation["resource"])
@@ -253,10 +333,6 @@ class InfrastructureManager:
 
 def _instruction(operation: instance.Operation) -> str:
     return f"{operation.kind}-node {operation.node_name} ({operation.target})"
-
-
-def _words(phase: instance.Phase) -> str:
-    return {"tearing_down": "being torn down", "torn_down": "torn down"}.get(phase, phase.value)
 
 
 def _check_templates(kind: str, name: str | None, section: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery.model import description, instance
-from occo_celery.planner import plan
+from occo_celery.planner import plan, scaling
 from occo_celery.uds import infrastructures, nodes, operations, tables
 
 
@@ -21,6 +21,7 @@ class Summary:
     name: str
     phase: str
     managed: bool
+    suspended: bool
     instances: int
     ready: int
     created_at: float
@@ -47,6 +48,7 @@ def summaries(connection: sa.Connection) -> list[Summary]:
                 name=infra.name,
                 phase=infra.phase.value,
                 managed=infra.infra_id in managed,
+                suspended=infra.suspended,
                 instances=instances,
                 ready=int(ready),
                 created_at=infra.created_at,
@@ -70,7 +72,7 @@ def report(
             "instances": {one.node_id: _instance(one) for one in mine},
             "scaling": {
                 "actual": sum(1 for one in mine if one.alive),
-                "target": plan.target(node, infra.targets) if node is not None else 0,
+                "target": scaling.target(node, infra.targets) if node is not None else 0,
                 "min": node.scaling.min if node is not None else 0,
                 "max": node.scaling.max if node is not None else 0,
             },
@@ -104,7 +106,7 @@ def unready(
     ready = plan.ready_counts(instances)
     there = {one.node_name for one in instances}
     for name in desired.node_lookup:
-        if name not in there and plan.target(desired.node_lookup[name], infra.targets):
+        if name not in there and scaling.target(desired.node_lookup[name], infra.targets):
             waits = plan.missing_dependee(desired, name, ready, infra.targets)
             lines.append(f"{name}: {waits.text() if waits else 'not begun yet'}")
     return lines

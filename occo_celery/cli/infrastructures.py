@@ -54,7 +54,7 @@ def build(
     infra_id = manager.add(file)
     if wait:
         said.say(f"infrastructure {infra_id}")
-        _wait_ready(said, manager, infra_id, timeout)
+        wait_ready(said, manager, infra_id, timeout)
     result = {"infra_id": infra_id, "ready": wait, "seconds": round(time.monotonic() - began, 3)}
     said.give(result, infra_id)
 
@@ -63,13 +63,14 @@ def _strategy(parallel: bool | None) -> str | None:
     return {None: None, True: "parallel", False: "sequential"}[parallel]
 
 
-def _wait_ready(said: context.Context, manager: InfrastructureManager, infra_id: str, timeout: float | None) -> None:
+def wait_ready(said: context.Context, manager: InfrastructureManager, infra_id: str, timeout: float | None) -> None:
+    """Wait, with progress shown, until everything is ready. Raises WaitTimeout."""
     process = manager.get(infra_id)
     _following(
         said,
         lambda: progress.of_report(manager.report(infra_id)),
         lambda: process.wait_ready(timeout),
-        f"the building of infrastructure {infra_id} goes on by itself; `occo report {infra_id}` shows how far it is",
+        f"the work on infrastructure {infra_id} goes on by itself; `occo report {infra_id}` shows how far it is",
     )
 
 

@@ -13,6 +13,7 @@ from occo_celery.cli import context
 
 if TYPE_CHECKING:
     from occo_celery.api.manager import InfrastructureManager
+    from occo_celery.api.report import Summary
     from occo_celery.uds.events import Event
 
 
@@ -31,7 +32,7 @@ def list_(call: typer.Context, json: context.Json = False) -> None:
         (
             one.infra_id,
             one.name,
-            "provisioning" if one.managed else _words(one.phase),
+            _state(one),
             f"{one.ready}/{one.instances}",
             _time(one.created_at),
         )
@@ -41,8 +42,10 @@ def list_(call: typer.Context, json: context.Json = False) -> None:
     said.give(found, text)
 
 
-def _words(phase: str) -> str:
-    return {"submitted": "detached", "tearing_down": "being torn down"}.get(phase, phase)
+def _state(one: Summary) -> str:
+    if one.managed:
+        return "suspended" if one.suspended else "provisioning"
+    return {"submitted": "detached", "tearing_down": "being torn down"}.get(one.phase, one.phase)
 
 
 def report(call: typer.Context, infra_id: context.InfraId, json: context.Json = False) -> None:

@@ -17,8 +17,9 @@ from occo_celery import errors
 from occo_celery.enactor import observe, record
 from occo_celery.model import description, instance
 from occo_celery.model.message import Claim, Send
-from occo_celery.planner import assess, plan
-from occo_celery.uds import accounts, infrastructures, schedule
+from occo_celery.model.request import Request
+from occo_celery.planner import assess, breaker, plan, scaling
+from occo_celery.uds import accounts, infrastructures, requests, schedule
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
@@ -30,19 +31,24 @@ SILENCE = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Seconds that a pass may take until its lease is over; creations in flight an infrastructure; seconds after
-    which an instruction whose message was lost is sent again."""
+    which an instruction whose message was lost is sent again; who goes first when there are too many; when healing
+    waits."""
 
     lease: float
     creations: int
     resend: float
+    downscale: str
+    breaker: breaker.Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the lease gave us: the infrastructures, their descriptions, and accounts that are not to be asked."""
+    """What the lease gave us: the infrastructures, their descriptions and requests, and accounts that are not to be
+    asked."""
 
     leased: Sequence[schedule.Leased]
     descriptions: Mapping[str, description.StaticDescription]
+    requests: Mapping[str, Sequence[Request]]
     silent: Mapping[str, str]
 
 
@@ -76,9 +82,14 @@ class Enactor:
         if not work.leased:
             return 0
         answers = self._observe(work)
-        drafts = [self._plan(one, work.descriptions[one.infra.infra_id], answers) for one in work.leased]
+        now = self._now()
+        assessed = {one.infra.infra_id: self._assess(one, answers, now) for one in work.leased}
+        judgement = self._judge([node for some in assessed.values() for node in some], now)
+        drafts = [self._plan(one, work, assessed[one.infra.infra_id], answers, judgement, now) for one in work.leased]
         with self._store.write() as connection:
             intents, claims = self._record(connection, token, drafts, answers, began)
+            for account in judgement.opened:
+                accounts.open_breaker(connection, account, now=now)
         self._send_all(intents, claims)
         return len(drafts)
 
@@ -88,6 +99,7 @@ class Enactor:
         return Work(
             leased=leased,
             descriptions=self._descriptions.load(connection, keys) if keys else {},
+            requests=requests.of(connection, [one.infra.infra_id for one in leased]) if leased else {},
             silent=self._silent(connection, leased, now),
         )
 
@@ -108,35 +120,61 @@ class Enactor:
             for one in work.leased
             for node in one.instances
             if node.lifecycle is instance.Lifecycle.RUNNING
+            and node.node_name in work.descriptions[node.infra_id].node_lookup
         ]
         return self._observer.observe(looks, work.silent)
 
+    def _assess(self, leased: schedule.Leased, answers: observe.Answers, now: float) -> Sequence[instance.Instance]:
+        return [assess.assess(node, answers.observations.get(node.node_id), now=now) for node in leased.instances]
+
+    def _judge(self, assessed: Sequence[instance.Instance], now: float) -> breaker.Judgement:
+        """On which accounts healing waits. Costs nothing while nothing is lost."""
+        concerned = {one.account for one in breaker.lost(assessed) if one.account is not None}
+        if not concerned:
+            return breaker.Judgement(held={}, opened=())
+        with self._store.read() as connection:
+            standings = accounts.standings(connection, concerned, since=now - breaker.WINDOW)
+        return breaker.judge(assessed, standings, self._limits.breaker, now=now)
+
     def _plan(
-        self, leased: schedule.Leased, desired: description.StaticDescription, answers: observe.Answers
+        self,
+        leased: schedule.Leased,
+        work: Work,
+        assessed: Sequence[instance.Instance],
+        answers: observe.Answers,
+        judgement: breaker.Judgement,
+        now: float,
     ) -> record.Draft:
         """The pure part, for one infrastructure; what goes wrong in it is that infrastructure's error."""
-        now = self._now()
+        infra = leased.infra
+        asked, desired = work.requests.get(infra.infra_id, ()), work.descriptions[infra.infra_id]
         try:
-            assessed = [
-                assess.assess(node, answers.observations.get(node.node_id), now=now) for node in leased.instances
+            scaled = scaling.apply(desired, infra.targets, asked)
+            seen = [
+                breaker.hold(old, new, judgement.held, now=now)
+                for old, new in zip(leased.instances, assessed, strict=True)
             ]
             delta = plan.plan(
                 desired,
-                assessed,
-                leased.infra.targets,
-                bootstrapped=leased.infra.bootstrapped_at is not None,
-                limits=plan.Limits(strategy=leased.row.strategy, creations=self._limits.creations),
+                seen,
+                scaled,
+                bootstrapped=infra.bootstrapped_at is not None,
+                limits=plan.Limits(
+                    strategy=leased.row.strategy,
+                    creations=self._limits.creations,
+                    downscale=self._limits.downscale,
+                ),
+                held=judgement.held.keys(),
             )
         except Exception as problem:
-            log.exception("pass of infrastructure %s failed", leased.infra.infra_id)
+            log.exception("pass of infrastructure %s failed", infra.infra_id)
             return record.Draft(leased=leased, error=f"{type(problem).__name__}: {problem}")
         strays = {
             node.node_id: found
             for node in leased.instances
-            if (seen := answers.observations.get(node.node_id)) is not None
-            and (found := seen.strays(node.instance_id))
+            if (one := answers.observations.get(node.node_id)) is not None and (found := one.strays(node.instance_id))
         }
-        return record.Draft(leased=leased, assessed=assessed, delta=delta, strays=strays)
+        return record.Draft(leased=leased, assessed=seen, delta=delta, scaled=scaled, strays=strays)
 
     def _record(
         self,
@@ -156,7 +194,10 @@ class Enactor:
                 log.info("pass of %s: the lease was lost, nothing is written", draft.leased.infra.infra_id)
                 continue
             recorder = record.Recorder(connection, draft, now=now, new_id=self._new_id, resend=self._limits.resend)
-            intents += recorder.write(planned_for_current=ours.generation == draft.leased.infra.generation)
+            intents += recorder.write(
+                planned_for_current=ours.generation == draft.leased.infra.generation,
+                undisturbed=ours.wake == draft.leased.infra.wake,
+            )
             outcomes.append(draft.outcome(now))
         woken = schedule.finish(connection, outcomes, released, now=now, duration=now - began)
         self._record_accounts(connection, answers, now)

@@ -13,7 +13,8 @@ from typing import Any, assert_never
 import sqlalchemy as sa
 
 from occo_celery.model import instance, instruction, observation, status
-from occo_celery.uds import events, infrastructures, nodes, operations, schedule
+from occo_celery.planner import scaling
+from occo_celery.uds import events, infrastructures, nodes, operations, requests, schedule
 
 #: A pending instance is looked at again after this share of its age, but not before LEAST_LOOK seconds.
 LOOK_SHARE = 0.15
@@ -27,6 +28,7 @@ class Draft:
     leased: schedule.Leased
     assessed: Sequence[instance.Instance] = ()
     delta: instruction.Delta = field(default_factory=instruction.Delta)
+    scaled: scaling.Scaled = field(default_factory=lambda: scaling.Scaled(targets={}))
     strays: Mapping[str, tuple[observation.Sighting, ...]] = field(default_factory=dict)
     error: str | None = None
 
@@ -61,15 +63,30 @@ class Recorder:
         self._infra = draft.leased.infra
         self._epoch = draft.leased.row.attach_epoch
 
-    def write(self, *, planned_for_current: bool) -> list[instance.Operation]:
-        """Write what was seen and, if the plan was made for the current generation, the intents; returns those."""
+    def write(self, *, planned_for_current: bool, undisturbed: bool) -> list[instance.Operation]:
+        """Write what was seen and, if the plan was made for the current generation, the intents; returns those.
+
+        undisturbed: nobody has asked for another pass meanwhile (that one will tell whether all is ready).
+        """
         versions = self._write_seen()
         intents = self._write_strays()
-        if planned_for_current and self._draft.error is None:
+        if planned_for_current and self._draft.error is None and self._consume():
             for one in self._draft.delta.instructions:
                 intents += self._intend(one, versions)
-            self._write_ready()
+            self._write_ready(undisturbed)
         return intents
+
+    def _consume(self) -> bool:
+        """The requests that the plan rests on are over (guard 12); False if another pass has acted on one."""
+        applied = self._draft.scaled.applied
+        if not applied:
+            return True
+        if not requests.consume(self._connection, [one.request for one in applied]):
+            return False
+        infrastructures.change(self._connection, self._infra.infra_id, targets=dict(self._draft.scaled.targets))
+        for one in applied:
+            self._tell("scaled", node=one.request.node_name, request=one.request.text, **_became(one))
+        return True
 
     def _write_seen(self) -> dict[str, int]:
         """Only rows of which something has changed; returns the versions of all."""
@@ -86,6 +103,7 @@ class Recorder:
                 ready_at=new.ready_at,
                 failing_since=new.failing_since,
                 missing_since=new.missing_since,
+                lost_at=new.lost_at,
             ):
                 versions[old.node_id] += 1
                 if new.status is not old.status and new.status is status.NodeStatus.FAILED:
@@ -113,13 +131,19 @@ class Recorder:
         return self._message(node_id, instance.OperationKind.CREATE, one.node_name)
 
     def _intend_drop(self, one: instruction.DropNode, versions: Mapping[str, int]) -> list[instance.Operation]:
+        named = one.node_id in self._draft.scaled.victims
         node = next(node for node in self._draft.leased.instances if node.node_id == one.node_id)
+        if named:  # a user's word holds whatever has happened to it meanwhile
+            current = nodes.get(self._connection, node.node_id)
+            if current is None or not current.alive:
+                return []
+            node = current
         moved = nodes.move(
             self._connection,
             node.node_id,
             node.lifecycle,
             instance.Lifecycle.DROPPING,
-            version=versions[node.node_id],
+            version=None if named else versions[node.node_id],
         )
         if not moved:
             return []
@@ -148,8 +172,8 @@ class Recorder:
                 intents.append(self._message(target, instance.OperationKind.STRAY, node.node_name))
         return intents
 
-    def _write_ready(self) -> None:
-        ready, since = self._draft.delta.ready, self._infra.ready_since
+    def _write_ready(self, undisturbed: bool) -> None:
+        ready, since = self._draft.delta.ready and undisturbed, self._infra.ready_since
         if ready and since is None:
             infrastructures.change(self._connection, self._infra.infra_id, ready_since=self._now)
             self._tell("infraready")
@@ -176,3 +200,11 @@ class Recorder:
 
     def _tell(self, event: str, **data: Any) -> None:
         events.add(self._connection, self._infra.infra_id, event, now=self._now, **data)
+
+
+def _became(one: scaling.Applied) -> dict[str, Any]:
+    """What an event says of a request that was carried out."""
+    if one.after is None:
+        return {"refused": "the description has no such node any more"}
+    clamped = {} if one.after == one.asked else {"asked": one.asked, "clamped": "to the limits of the node"}
+    return {"before": one.before, "after": one.after, **clamped}

@@ -147,7 +147,7 @@ class Claims:
             "implementation": implementation,
             "position": position,
             "account": account,
-            "inputs": resolve.inputs(desired, node.node_name, instances),
+            "inputs": resolve.inputs(desired, wanted, instances),
             "called_at": now,
         }
         reason = status.Reason(code="creating", arguments={"account": account}, since=now)
@@ -206,5 +206,9 @@ class Claims:
 
 
 def _managed(infra: infrastructures.Infrastructure, operation: instance.Operation) -> bool:
-    """Managed, and by the same attach that the operation was planned under: detach raises the epoch."""
-    return infra.phase is instance.Phase.SUBMITTED and infra.attach_epoch == operation.attach_epoch
+    """Managed, not suspended, and by the attach that the operation was planned under: detach raises the epoch."""
+    return (
+        infra.phase is instance.Phase.SUBMITTED
+        and not infra.suspended
+        and infra.attach_epoch == operation.attach_epoch
+    )

@@ -54,12 +54,13 @@ def _last_failure(position: int, tried: Sequence[int]) -> int:
 
 
 def inputs(
-    desired: description.StaticDescription, node_name: str, instances: Iterable[instance.Instance]
+    desired: description.StaticDescription, node: description.NodeDescription, instances: Iterable[instance.Instance]
 ) -> dict[str, Any]:
-    """What the templates of a node are rendered from, as JSON without secrets: the instances of all nodes that it
-    depends on, directly or not. Frozen with the first call, so that a doubtful one can be repeated to the letter."""
+    """What an instance of a node is made from, as JSON without secrets: the instances of all nodes that it depends
+    on, directly or not, and a hash of its description. Frozen with the first call, so that a doubtful one can be
+    repeated to the letter, and that an update can tell what has changed."""
     needed: dict[str, None] = {}
-    todo = list(desired.dependees[node_name])
+    todo = list(desired.dependees[node.name])
     while todo:
         name = todo.pop(0)
         if name not in needed:
@@ -69,7 +70,12 @@ def inputs(
     for one in instances:
         if one.node_name in peers and one.lifecycle is instance.Lifecycle.RUNNING:
             peers[one.node_name].append({"node_id": one.node_id, "addresses": list(one.addresses)})
-    return {"peers": peers}
+    return {"peers": peers, "made_from": made_from(node)}
+
+
+def made_from(node: description.NodeDescription) -> str:
+    """A hash of what a node description says of each instance: not its count, nor which implementations may do."""
+    return hashlib.sha256(json.dumps([node.type, node.variables], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from occo_celery.model import description, instance
 from occo_celery.model.message import Chain, Send
 from occo_celery.plugins.configmanager import base as configmanager
 from occo_celery.plugins.resourcehandler import clouds as accounts
-from occo_celery.uds import events, infrastructures, nodes, operations, schedule
+from occo_celery.uds import events, infrastructures, nodes, operations, requests, schedule
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,10 @@ def begin(
     """
     if operations.get(connection, infra_id) is not None:
         return None
-    infrastructures.change(connection, infra_id, phase=instance.Phase.TEARING_DOWN.value, ready_since=None)
+    infrastructures.change(
+        connection, infra_id, phase=instance.Phase.TEARING_DOWN.value, ready_since=None, suspended=False
+    )
+    requests.clear(connection, infra_id)
     operations.insert(
         connection,
         target=infra_id,

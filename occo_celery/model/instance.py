@@ -44,6 +44,14 @@ MOVES: frozenset[tuple[Lifecycle | None, Lifecycle | None]] = frozenset(
 )
 
 
+class Replacement(StrEnum):
+    """Why and how an instance is to be replaced; an update of the description sets and takes back the first two."""
+
+    ROLLING = "rolling"  # made from an older description: dropped when its replacement is ready
+    RECREATE = "recreate"  # likewise, but dropped first
+    ASKED = "asked"  # a user wants another in its place; done as rolling
+
+
 class OperationKind(StrEnum):
     """What an operation row asks for."""
 
@@ -91,8 +99,8 @@ class Instance:
     implementation: the chosen implementation of the node definition, frozen from the first call on; position: its
     place in the definition. inputs: what its templates were rendered from (no secrets), frozen likewise.
     ready_at: first time ready. failing_since: failing its checks without a break since. missing_since: the cloud
-    does not list it since. lost_at: first seen to be lost for good. outdated: to be replaced, ``rolling`` or
-    ``recreate``. version: raised by every write, so that a pass never overwrites what it has not read.
+    does not list it since. lost_at: first seen to be lost for good. outdated: to be replaced, and how.
+    version: raised by every write, so that a pass never overwrites what it has not read.
     """
 
     node_id: str
@@ -115,7 +123,7 @@ class Instance:
     failing_since: float | None = None
     missing_since: float | None = None
     lost_at: float | None = None
-    outdated: str | None = None
+    outdated: Replacement | None = None
     attempts: int = 0  # of the operation that holds it, 0 without one
     waiting: bool = False  # its operation failed and waits for its time or for a change
 

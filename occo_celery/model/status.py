@@ -32,6 +32,10 @@ WORST_FIRST = (
 )
 
 
+#: Statuses that an instance does not come back from.
+LOST = frozenset({NodeStatus.FAILED, NodeStatus.SHUTDOWN})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why a status is what it is: a code and its arguments, never an age.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from occo_celery.model.instance import Instance, Lifecycle
 from occo_celery.model.observation import Observation, Sighting
-from occo_celery.model.status import Finding, NodeStatus, Reason, worst
+from occo_celery.model.status import LOST, Finding, NodeStatus, Reason, worst
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,7 @@ def _with(seen: _Seen, verdict: _Verdict) -> Instance:
         ready_at=old.ready_at or (seen.now if verdict.status is NodeStatus.READY else None),
         failing_since=_since(old.failing_since, verdict.failing, verdict.status is NodeStatus.UNKNOWN, seen.now),
         missing_since=_since(old.missing_since, verdict.missing, seen.observation.sightings is None, seen.now),
+        lost_at=_since(old.lost_at, verdict.status in LOST, verdict.status is NodeStatus.UNKNOWN, seen.now),
     )
 
 

@@ -1,14 +1,19 @@
-"""Cloud accounts that do not answer: who knows it, and until when they are left alone."""
+"""Cloud accounts: which do not answer, and until when they are left alone; on which healing waits."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
+from occo_celery.model import account as accounts
+from occo_celery.model import instance
 from occo_celery.uds import tables
 
 _A = tables.accounts
+_N = tables.nodes
+_X = tables.nodes_archive
 
 #: Misses in a row after which an account counts as silent.
 MISSES = 2
@@ -38,7 +43,8 @@ def answered(connection: sa.Connection, names: Collection[str]) -> None:
 
 def missed(connection: sa.Connection, account: str, *, reason: str, now: float, pause: float) -> None:
     """One more time-out or refusal to answer; after MISSES in a row the account is silent for ``pause`` seconds."""
-    changed = connection.execute(
+    _ensure(connection, account)
+    connection.execute(
         _A.update()
         .where(_A.c.account == account)
         .values(
@@ -47,5 +53,37 @@ def missed(connection: sa.Connection, account: str, *, reason: str, now: float, 
             silent_until=sa.case((_A.c.misses + 1 >= MISSES, now + pause), else_=None),
         )
     )
-    if changed.rowcount == 0:
-        connection.execute(_A.insert().values(account=account, misses=1, reason=reason))
+
+
+def standings(connection: sa.Connection, names: Collection[str], *, since: float) -> dict[str, accounts.Standing]:
+    """What the breaker has to know of these accounts. since: losses count from then on."""
+    there = dict.fromkeys(names, 0)
+    losses = dict.fromkeys(names, 0)
+    counted = sa.select(_N.c.account, sa.func.count(), sa.func.count(sa.case((_N.c.lost_at >= since, 1)))).where(
+        _N.c.account.in_(list(names)), _N.c.lifecycle != instance.Lifecycle.PLANNED.value
+    )
+    gone = sa.select(_X.c.account, sa.func.count(), sa.func.count()).where(
+        _X.c.account.in_(list(names)), _X.c.lost_at >= since
+    )
+    for statement in (counted.group_by(_N.c.account), gone.group_by(_X.c.account)):
+        for name, instances, lost in connection.execute(statement):
+            there[name] += instances
+            losses[name] += lost
+    opened = connection.execute(sa.select(_A.c.account, _A.c.breaker_at).where(_A.c.account.in_(list(names))))
+    breakers = {row.account: row.breaker_at for row in opened}
+    return {
+        name: accounts.Standing(instances=there[name], losses=losses[name], breaker_at=breakers.get(name))
+        for name in names
+    }
+
+
+def open_breaker(connection: sa.Connection, account: str, *, now: float) -> None:
+    """Healing on this account waits from now on."""
+    _ensure(connection, account)
+    connection.execute(_A.update().where(_A.c.account == account).values(breaker_at=now))
+
+
+def _ensure(connection: sa.Connection, account: str) -> None:
+    """A row for an account; two passes may find at the same time that there is none."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(insert(_A).values(account=account, misses=0).on_conflict_do_nothing())

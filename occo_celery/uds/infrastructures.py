@@ -56,10 +56,29 @@ def insert(
             created_at=now,
         )
     )
+    _add_revision(connection, compiled, 1, now, by)
+
+
+def revise(
+    connection: sa.Connection,
+    compiled: description.StaticDescription,
+    *,
+    generation: int,
+    now: float,
+    by: str | None = None,
+) -> None:
+    """Store a new revision of an infrastructure that this transaction has locked; it holds from now on."""
+    _add_revision(connection, compiled, generation, now, by)
+    change(connection, compiled.infra_id, generation=generation, user_id=compiled.user_id)
+
+
+def _add_revision(
+    connection: sa.Connection, compiled: description.StaticDescription, generation: int, now: float, by: str | None
+) -> None:
     connection.execute(
         _R.insert().values(
             infra_id=compiled.infra_id,
-            generation=1,
+            generation=generation,
             description=compiled.to_json(),
             created_at=now,
             created_by=by,
@@ -140,8 +159,3 @@ class Descriptions:
 
     def one(self, connection: sa.Connection, infra: Infrastructure) -> description.StaticDescription:
         return self.load(connection, [(infra.infra_id, infra.generation)])[infra.infra_id]
-
-
-def target(infra: Infrastructure, node: description.NodeDescription) -> int:
-    """How many instances a node is to have: what scaling asked for, else its min."""
-    return infra.targets.get(node.name, node.scaling.min)

@@ -74,6 +74,15 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, **(rows.reason_columns(reason) if reason is not None else {})}
 
 
+def mark(connection: sa.Connection, node_id: str, outdated: instance.Replacement | None) -> None:
+    """Say that an instance is to be replaced, or (None) that it is not any more."""
+    connection.execute(
+        _N.update()
+        .where(_N.c.node_id == node_id)
+        .values(version=_N.c.version + 1, outdated=None if outdated is None else outdated.value)
+    )
+
+
 def forget(connection: sa.Connection, node_id: str) -> None:
     """A planned instance that no cloud has heard of is not wanted any more."""
     connection.execute(_N.delete().where(_N.c.node_id == node_id, _N.c.lifecycle == instance.Lifecycle.PLANNED.value))

@@ -6,7 +6,7 @@ that token. ``due`` is when beat sends it again, whatever became of the message 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -155,14 +155,22 @@ def claim_due(connection: sa.Connection, *, now: float, limit: int, resend: floa
     return [rows.operation_of(dict(row)) for row in found.mappings()]
 
 
-def reconsider(connection: sa.Connection, *, now: float) -> int:
-    """Definitions have changed: creations that wait for a change are tried again. Returns how many."""
-    changed = connection.execute(
+def reconsider(connection: sa.Connection, *, now: float, infra_id: str | None = None) -> int:
+    """Definitions (or the description of one infrastructure) have changed: creations that wait for a change are tried
+    again. Returns how many."""
+    waiting = _O.update().where(_O.c.kind == instance.OperationKind.CREATE.value, _O.c.retry_at.is_(None))
+    if infra_id is not None:
+        waiting = waiting.where(_O.c.infra_id == infra_id)
+    return connection.execute(waiting.values(retry_at=now, due=now, tried=[])).rowcount
+
+
+def retry(connection: sa.Connection, targets: Collection[str], *, now: float) -> None:
+    """Let operations that nobody holds be tried now, from the first implementation on."""
+    connection.execute(
         _O.update()
-        .where(_O.c.kind == instance.OperationKind.CREATE.value, _O.c.retry_at.is_(None))
+        .where(_O.c.target.in_(list(targets)), _O.c.lease_until.is_(None))
         .values(retry_at=now, due=now, tried=[])
     )
-    return changed.rowcount
 
 
 def retoken(connection: sa.Connection, target: str, token: str) -> None:

@@ -64,7 +64,7 @@ def instance_of(row: Mapping[str, Any]) -> instance.Instance:
         failing_since=row["failing_since"],
         missing_since=row["missing_since"],
         lost_at=row["lost_at"],
-        outdated=row["outdated"],
+        outdated=None if row["outdated"] is None else instance.Replacement(row["outdated"]),
         attempts=attempts,
         waiting=row["operation_target"] is not None and attempts > 0 and row["operation_lease_until"] is None,
     )

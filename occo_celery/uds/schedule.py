@@ -27,6 +27,8 @@ _N = tables.nodes
 #: The least time between two passes of one infrastructure, seconds; and how much of the last one's duration.
 LEAST_GAP = 0.02
 GAP_OF_DURATION = 2.0
+#: The time at which what is suspended is due, seconds since the epoch.
+NEVER = 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,11 @@ def next_due(connection: sa.Connection) -> float | None:
     return connection.execute(sa.select(sa.func.min(_S.c.next_due))).scalar()
 
 
+def rest(connection: sa.Connection, infra_id: str) -> None:
+    """Suspended: no pass is due, and a message that is under way finds nothing to do."""
+    connection.execute(_S.update().where(_S.c.infra_id == infra_id).values(next_due=NEVER, claim_token=None))
+
+
 def wake(connection: sa.Connection, infra_id: str, *, now: float, token: str) -> Claim | None:
     """Ask for a pass now. The claim is to be published after the commit; None when there is nothing to publish:
     not managed, or a pass is running, whose release sees the counter."""
@@ -144,9 +151,9 @@ def wake(connection: sa.Connection, infra_id: str, *, now: float, token: str) ->
         _I.update()
         .where(_I.c.infra_id == infra_id)
         .values(wake=_I.c.wake + 1)
-        .returning(_I.c.pass_token, _I.c.lease_until, _I.c.name)
+        .returning(_I.c.pass_token, _I.c.lease_until, _I.c.name, _I.c.suspended)
     ).first()
-    if lease is None or (lease.pass_token is not None and lease.lease_until > now):
+    if lease is None or lease.suspended or (lease.pass_token is not None and lease.lease_until > now):
         return None
     return _claim_one(connection, infra_id, lease.name, now=now, token=token)
 

@@ -24,7 +24,7 @@ STATES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def an_instance(number: int, name: str, state: str, **values: Any) -> instance.Instance:
+def an_instance(number: int, name: str, state: str, outdated: str | None = None, **values: Any) -> instance.Instance:
     defaults: dict[str, Any] = {
         "node_id": f"{name}-{number}",
         "infra_id": "i",
@@ -35,12 +35,16 @@ def an_instance(number: int, name: str, state: str, **values: Any) -> instance.I
         "called_at": float(number),
         "instance_id": f"vm-{number}",
         "account": "cloud",
+        "outdated": None if outdated is None else instance.Replacement(outdated),
     }
     return instance.Instance(**{**defaults, **STATES[state], **values})
 
 
-def a_description(counts: Mapping[str, int], on: Mapping[str, Sequence[str]]) -> description.StaticDescription:
-    """counts: instances by node name; on: dependees by node name."""
+def a_description(
+    counts: Mapping[str, int], on: Mapping[str, Sequence[str]], most: Mapping[str, int] | None = None
+) -> description.StaticDescription:
+    """counts: instances by node name; on: dependees by node name; most: max, where it is not the count."""
+    most = most or {}
     levels: dict[str, int] = {}
 
     def level(name: str) -> int:
@@ -57,7 +61,7 @@ def a_description(counts: Mapping[str, int], on: Mapping[str, Sequence[str]]) ->
         user_id=None,
         nodes=tuple(
             description.NodeDescription(
-                name=name, type="t", scaling=description.Scaling(min=count, max=max(1, count))
+                name=name, type="t", scaling=description.Scaling(min=count, max=most.get(name, max(1, count)))
             )
             for name, count in counts.items()
         ),

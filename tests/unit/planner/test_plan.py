@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occo_celery.model import instruction
-from occo_celery.planner import plan
+from occo_celery.planner import plan, scaling
 from tests.unit.planner import making
 
+NONE = scaling.Scaled(targets={})
 SCENARIOS = yaml.safe_load((pathlib.Path(__file__).parents[2] / "scenarios" / "planner.yaml").read_text())
 
 
@@ -33,14 +34,19 @@ def test_scenario(case: dict[str, Any]) -> None:
     desired = making.a_description(
         {name: one.get("count", 1) for name, one in nodes.items()},
         {name: one.get("after", []) for name, one in nodes.items()},
+        {name: one["max"] for name, one in nodes.items() if "max" in one},
     )
-    there = [making.an_instance(number, name, state) for number, (name, state) in enumerate(case["there"])]
+    there = [making.an_instance(number, name, *state) for number, (name, *state) in enumerate(case["there"])]
     delta = plan.plan(
         desired,
         there,
-        case.get("targets", {}),
+        scaling.Scaled(
+            targets=case.get("targets", {}),
+            victims=frozenset(there[number].node_id for number in case.get("victims", ())),
+        ),
         bootstrapped=case.get("bootstrapped", True),
-        limits=plan.Limits(strategy=case.get("strategy", "sequential")),
+        limits=plan.Limits(strategy=case.get("strategy", "sequential"), downscale=case.get("downscale", "simple")),
+        held=case.get("held", ()),
     )
     numbers = {one.node_id: number for number, one in enumerate(there)}
     assert [words(one, numbers) for one in delta.instructions] == case["then"]
@@ -83,15 +89,15 @@ def carried_out(there: list[Any], delta: instruction.Delta) -> list[Any]:
 def test_a_second_plan_after_the_first_is_empty(situation: tuple[Any, list[Any], str]) -> None:
     desired, there, strategy = situation
     limits = plan.Limits(strategy=strategy)
-    delta = plan.plan(desired, there, {}, bootstrapped=True, limits=limits)
-    again = plan.plan(desired, carried_out(there, delta), {}, bootstrapped=True, limits=limits)
+    delta = plan.plan(desired, there, NONE, bootstrapped=True, limits=limits)
+    again = plan.plan(desired, carried_out(there, delta), NONE, bootstrapped=True, limits=limits)
     assert again.instructions == ()
 
 
 @given(situations())
 def test_never_more_than_the_target_nor_before_dependees_are_ready(situation: tuple[Any, list[Any], str]) -> None:
     desired, there, strategy = situation
-    delta = plan.plan(desired, there, {}, bootstrapped=True, limits=plan.Limits(strategy=strategy))
+    delta = plan.plan(desired, there, NONE, bootstrapped=True, limits=plan.Limits(strategy=strategy))
     after = [one for one in carried_out(there, delta) if one.alive]
     for node in desired.nodes:
         assert sum(one.node_name == node.name for one in after) <= node.scaling.min
@@ -105,7 +111,7 @@ def test_never_more_than_the_target_nor_before_dependees_are_ready(situation: tu
 @given(situations())
 def test_what_is_unknown_or_being_dropped_is_never_touched(situation: tuple[Any, list[Any], str]) -> None:
     desired, there, strategy = situation
-    delta = plan.plan(desired, there, {}, bootstrapped=True, limits=plan.Limits(strategy=strategy))
+    delta = plan.plan(desired, there, NONE, bootstrapped=True, limits=plan.Limits(strategy=strategy))
     dropped = {one.node_id: one.why for one in delta.instructions if isinstance(one, instruction.DropNode)}
     for one in there:
         if not one.alive:
@@ -117,6 +123,6 @@ def test_what_is_unknown_or_being_dropped_is_never_touched(situation: tuple[Any,
 @given(situations())
 def test_sequential_has_one_creation_in_flight(situation: tuple[Any, list[Any], str]) -> None:
     desired, there, _ = situation
-    delta = plan.plan(desired, there, {}, bootstrapped=True, limits=plan.Limits(strategy="sequential"))
+    delta = plan.plan(desired, there, NONE, bootstrapped=True, limits=plan.Limits(strategy="sequential"))
     if any(isinstance(one, instruction.CreateNode) for one in delta.instructions):
         assert sum(one.in_flight for one in carried_out(there, delta)) == 1
