@@ -67,6 +67,35 @@ def _passes(installation: Installation, infra_id: str) -> int:
     return sum(event.name == "infrastart" for event in installation.manager.events(infra_id))
 
 
+def test_it_is_scaled_and_updated(installation: Installation) -> None:
+    infra_id = shop(installation)
+    told = json.loads(installation.occo("--json", "scale", infra_id, "app", "--up", "1", "--timeout", "60"))
+    assert (told["target"], told["ready"]) == (3, True)
+    installation.wait_ready(infra_id, 5)
+    said = installation.occo("scale", infra_id, "app", "--to", "9", code=1)
+    assert "would have 9 instances; its limits are 2 to 4" in said
+
+    before = {one.pid for one in installation.nodes() if one.environ()["OCCO_NODE_NAME"] == "gateway"}
+    description = (EXAMPLES / "shop" / "shop.yaml").read_text()
+    changed = installation.home / "changed.yaml"
+    changed.write_text(description.replace("type: gateway", "type: gateway\n    variables: {colour: green}"))
+    told = json.loads(installation.occo("--json", "update", infra_id, str(changed), "--timeout", "60"))
+    assert (told["generation"], told["ready"]) == (2, True)
+    installation.wait_ready(infra_id, 5)
+    after = {one.pid for one in installation.nodes() if one.environ()["OCCO_NODE_NAME"] == "gateway"}
+    assert len(after) == 1
+    assert not before & after
+    assert visit(installation, infra_id).startswith("visit")
+
+    installation.occo("suspend", infra_id)
+    assert "suspended" in installation.occo("list")
+    installation.occo("resume", infra_id)
+    victim = next(iter(installation.manager.report(infra_id)["app"]["instances"]))
+    installation.occo("scale", infra_id, "app", "--drop", victim, "--timeout", "60")
+    assert victim not in installation.manager.report(infra_id)["app"]["instances"]
+    assert "0 instructions" in installation.occo("retry", infra_id)
+
+
 def test_two_managers_see_the_same(installation: Installation) -> None:
     """Another process, by the command line, and this one."""
     infra_id = shop(installation)

@@ -45,6 +45,12 @@ COMMANDS = [
     ["detach"],
     ["destroy"],
     ["logs"],
+    ["scale"],
+    ["update"],
+    ["replace"],
+    ["retry"],
+    ["suspend"],
+    ["resume"],
     ["db", "upgrade"],
     ["db", "check"],
     ["config", "check"],
@@ -80,6 +86,11 @@ USAGE = [
     ["detach", "x", "--timeout", "-1"],
     ["--cfg", "not-there.yaml", "list"],
     ["db"],
+    ["scale", "x", "app"],
+    ["scale", "x", "app", "--up", "1", "--down", "1"],
+    ["scale", "x", "app", "--up", "0"],
+    ["update", "x", "not-there.yaml"],
+    ["retry"],
 ]
 
 
