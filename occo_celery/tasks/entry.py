@@ -21,9 +21,9 @@ from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
 
-#: A teardown link that is not done is called again after this many seconds, half as much more each time.
+#: A teardown link that is not done is called again after this many seconds, half as much more each time, and at most
+#: the configuration's instructions.resend: beat takes a chain for dead that is silent for a multiple of that.
 FIRST_RETRY = 0.2
-LONGEST_RETRY = 10.0
 
 
 class PerProcess:
@@ -101,5 +101,7 @@ def register(app: celery.Celery, system: PerProcess) -> None:
 def _until(task: Any, done: bool) -> None:
     """Let the chain go on when the link is done, else have the link called again; nobody waits in a task."""
     if not done:
-        wait = min(LONGEST_RETRY, FIRST_RETRY * 1.5 ** min(task.request.retries, 30))
+        wait = min(
+            task.app.conf.occo_settings.instructions.resend, FIRST_RETRY * 1.5 ** min(task.request.retries, 30)
+        )
         raise task.retry(countdown=wait, argsrepr=task.request.argsrepr)  # it keeps what Flower shows
