@@ -77,7 +77,11 @@ def phase_of(infra_id: str, interval: float) -> float:
     return interval * (zlib.crc32(infra_id.encode()) / 2**32)
 
 
-def _following(now: float) -> sa.ColumnElement[float]:
+#: Statements of every pass are made once, with parameters: making them costs more than carrying them out.
+_NOW = sa.bindparam("now", type_=tables.Time)
+
+
+def _following(now: float | sa.ColumnElement[float]) -> sa.ColumnElement[float]:
     """The next time after now that is in phase; times that were missed collapse into one."""
     return _S.c.phase + (sa.func.floor((now - _S.c.phase) / _S.c.interval) + 1) * _S.c.interval
 
@@ -112,22 +116,25 @@ def delete(connection: sa.Connection, infra_id: str) -> bool:
     return connection.execute(_S.delete().where(_S.c.infra_id == infra_id)).rowcount == 1
 
 
+_DUE = (
+    sa.select(_S.c.infra_id)
+    .where(_S.c.next_due <= sa.bindparam("now"))
+    .order_by(_S.c.next_due)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM_DUE = (
+    _S.update()
+    .where(_S.c.infra_id.in_(sa.select(_DUE.c.infra_id)))
+    .values(claim_token=sa.func.coalesce(_S.c.claim_token, sa.bindparam("token")), next_due=_following(_NOW))
+    .returning(_S.c.infra_id, _S.c.claim_token)
+)
+
+
 def claim_due(connection: sa.Connection, *, now: float, limit: int, token: str) -> Sequence[Claim]:
     """Claim up to ``limit`` due rows in one statement; any number of beats may do so at once."""
-    due = (
-        sa.select(_S.c.infra_id)
-        .where(_S.c.next_due <= now)
-        .order_by(_S.c.next_due)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    claimed = connection.execute(
-        _S.update()
-        .where(_S.c.infra_id.in_(sa.select(due.c.infra_id)))
-        .values(claim_token=sa.func.coalesce(_S.c.claim_token, token), next_due=_following(now))
-        .returning(_S.c.infra_id, _S.c.claim_token)
-    )
+    claimed = connection.execute(_CLAIM_DUE, {"now": now, "most": limit, "token": token})
     by_token: dict[str, list[str]] = {}
     for row in claimed:
         by_token.setdefault(row.claim_token, []).append(row.infra_id)
@@ -172,47 +179,51 @@ def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: floa
     return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after, name=name)
 
 
+_ASKED = sa.exists().where(
+    _S.c.infra_id == _I.c.infra_id,
+    _S.c.claim_token == sa.bindparam("token"),
+    _S.c.attach_epoch == _I.c.attach_epoch,
+)
+_LEASE = (
+    _I.update()
+    .where(
+        _I.c.infra_id.in_(sa.bindparam("infra_ids", expanding=True)),
+        sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),
+        _I.c.phase == instance.Phase.SUBMITTED.value,
+        _I.c.suspended.is_(False),
+        _ASKED,
+    )
+    .values(pass_token=sa.bindparam("taken"), lease_until=sa.bindparam("until"))
+)
+_INSTANCES = rows.INSTANCE.subquery("i")
+_LEASED = (
+    sa.select(
+        *(column.label(f"infra_{column.name}") for column in _I.c),
+        *(column.label(f"row_{column.name}") for column in _S.c),
+        *_INSTANCES.c,
+    )
+    .select_from(
+        _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(_INSTANCES, _INSTANCES.c.infra_id == _I.c.infra_id)
+    )
+    .where(_I.c.pass_token == sa.bindparam("token"))
+    .order_by(_I.c.infra_id, _INSTANCES.c.created_at, _INSTANCES.c.node_id)
+)
+
+
 def lease(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Sequence[Leased]:
     """Take the leases of a claim's infrastructures, as many as are free and still asked for, and read them.
 
     The condition on attach_epoch is evaluated on the locked row: a detach that commits meanwhile is seen.
     """
-    asked = sa.exists().where(
-        _S.c.infra_id == _I.c.infra_id,
-        _S.c.claim_token == claim.token,
-        _S.c.attach_epoch == _I.c.attach_epoch,
-    )
-    taken = connection.execute(
-        _I.update()
-        .where(
-            _I.c.infra_id.in_(claim.infra_ids),
-            sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= now),
-            _I.c.phase == instance.Phase.SUBMITTED.value,
-            _I.c.suspended.is_(False),
-            asked,
-        )
-        .values(pass_token=pass_token, lease_until=until)
-    )
+    parameters = {"token": claim.token, "infra_ids": claim.infra_ids, "now": now, "taken": pass_token, "until": until}
+    taken = connection.execute(_LEASE, parameters)
     return read_leased(connection, pass_token) if taken.rowcount else []
 
 
 def read_leased(connection: sa.Connection, pass_token: str) -> Sequence[Leased]:
     """All that the holder of a pass_token works on, in one statement."""
-    instances = rows.INSTANCE.subquery("i")
-    statement = (
-        sa.select(
-            *(column.label(f"infra_{column.name}") for column in _I.c),
-            *(column.label(f"row_{column.name}") for column in _S.c),
-            *instances.c,
-        )
-        .select_from(
-            _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(instances, instances.c.infra_id == _I.c.infra_id)
-        )
-        .where(_I.c.pass_token == pass_token)
-        .order_by(_I.c.infra_id, instances.c.created_at, instances.c.node_id)
-    )
     found: dict[str, tuple[Infrastructure, Row, list[instance.Instance]]] = {}
-    for raw in connection.execute(statement).mappings():
+    for raw in connection.execute(_LEASED, {"token": pass_token}).mappings():
         row = dict(raw)
         infra_id = row["infra_infra_id"]
         if infra_id not in found:
