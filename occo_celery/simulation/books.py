@@ -95,6 +95,7 @@ class Books:
             if name == "nodedropping":
                 told = _json(data)
                 reasons[told["node_id"]] = told.get("reason", "")
+        self._spared(nodes, reasons)
         for node_id, node in self.nodes.items():
             before = nodes.get(node_id)
             if before == node:
@@ -130,18 +131,25 @@ class Books:
                 self._violated("dependees", f"{node.node_id} begun with {ready[name]} of {wanted} {name} ready")
 
     def _dropped(self, node: Node, reason: str) -> None:
-        infra = self.infras[node.infra_id]
-        wanted = self.description(infra).node_lookup.get(node.node_name)
-        if reason in ("surplus", "replaced") and wanted is not None:
-            left = sum(one.alive for one in self._peers(node))
-            if left < wanted.scaling.min:
-                self._violated("min", f"{node.node_name} of {node.infra_id} is left with {left} ({reason})")
         if reason in WANTED:
             return
         if node.status == "unknown":
             self._violated("unknown", f"{node.node_id} is dropped though nobody knows how it is: {reason}")
         if node.instance_id and node.account and self._healthy(node.account, node.instance_id):
             self._violated("unknown", f"{node.node_id} is dropped though it is well: {reason}")
+
+    def _spared(self, before: Mapping[str, Node], reasons: Mapping[str, str]) -> None:
+        """Nobody is dropped as one too many while the node has no more than its min."""
+        spare = Counter(
+            (one.infra_id, one.node_name)
+            for one in self.nodes.values()
+            if reasons.get(one.node_id) in ("surplus", "replaced")
+        )
+        for (infra_id, name), count in spare.items():
+            wanted = self.description(self.infras[infra_id]).node_lookup.get(name)
+            there = sum(one.alive and (one.infra_id, one.node_name) == (infra_id, name) for one in before.values())
+            if wanted is not None and there - count < wanted.scaling.min:
+                self._violated("min", f"{name} of {infra_id}: {count} of {there} dropped as one too many")
 
     def _peers(self, node: Node) -> Iterator[Node]:
         return (
