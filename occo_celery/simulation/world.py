@@ -62,7 +62,7 @@ class System(wiring.System):
         self.__dict__["store"] = store
 
     @property
-    def observer(self) -> observe.Observer:  # type: ignore[override]
+    def observer(self) -> observe.Observer:
         limits = self.settings.enactor
         return ports.InlineObserver(
             self.clouds, self.manager, {}, deadline=limits.pass_deadline, health_limit=limits.health_limit
