@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint mutants clean
 
 help:
 	@echo "make demo   a whole life of an example on this machine: built, healed, detached, torn down"
 	@echo "make test   all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
 	@echo "make lint   ruff, mypy and the contracts between packages"
+	@echo "make mutants  takes each guard out of a copy of the code and shows the test that finds it; ONLY=\"1 breaker\""
 	@echo "make clean  remove what the others made"
 
 $(READY): setup.cfg pyproject.toml
@@ -29,6 +30,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants $(ONLY)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

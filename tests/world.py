@@ -46,14 +46,14 @@ class Life:
 
 
 class MortalStore(Store):
-    """A store whose transactions are ports. Statements are compiled once for all stores of the test run."""
+    """A store whose transactions are ports. One database has one engine, which knows its statements by heart."""
 
     life: Life
-    _compiled: ClassVar[dict[Any, Any]] = {}
+    _engines: ClassVar[dict[str, sa.Engine]] = {}
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.engine = self.engine.execution_options(compiled_cache=self._compiled)
+        self.engine = self._engines.setdefault(url, self.engine)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:

@@ -208,7 +208,7 @@ def read_leased(connection: sa.Connection, pass_token: str) -> Sequence[Leased]:
         .select_from(
             _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(instances, instances.c.infra_id == _I.c.infra_id)
         )
-        .where(_I.c.pass_token == pass_token, _S.c.attach_epoch == _I.c.attach_epoch)
+        .where(_I.c.pass_token == pass_token)
         .order_by(_I.c.infra_id, instances.c.created_at, instances.c.node_id)
     )
     found: dict[str, tuple[Infrastructure, Row, list[instance.Instance]]] = {}

@@ -27,11 +27,12 @@ PAIR: dict[str, Any] = {
 
 
 class Lives:
-    """The same world again and again, on a fresh database each time."""
+    """The same world again and again, on a fresh database each time: its file is emptied in between."""
 
     def __init__(self, folder: pathlib.Path, **options: Any) -> None:
         self._folder, self._options, self._count = folder, options, 0
-        self._empty = folder / "empty.sqlite"
+        self._empty, self._used = folder / "empty.sqlite", folder / "uds.sqlite"
+        self._last: World | None = None
         store = Store(f"sqlite:///{self._empty}")
         migrate.upgrade(store)
         store.close()
@@ -40,10 +41,14 @@ class Lives:
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
-        shutil.copy(self._empty, folder / "uds.sqlite")
-        world = World(f"sqlite:///{folder / 'uds.sqlite'}", folder, **self._options)
-        world.define()
-        return world
+        if self._last is not None:
+            self._last.close()
+        for rest in ("-wal", "-shm"):
+            pathlib.Path(f"{self._used}{rest}").unlink(missing_ok=True)
+        shutil.copy(self._empty, self._used)
+        self._last = World(f"sqlite:///{self._used}", folder, **self._options)
+        self._last.define()
+        return self._last
 
 
 def survive(
