@@ -13,7 +13,7 @@ from typing import Any
 
 from occo_celery import dispatch, settings
 from occo_celery.enactor import observe, passes
-from occo_celery.infraprocessor import claims, create, drop, perform, resolve, teardown
+from occo_celery.infraprocessor import claims, create, drop, perform, resolve, sweep, teardown
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.model.message import Send
 from occo_celery.planner import breaker
@@ -126,7 +126,9 @@ class System:
     @cached_property
     def timing(self) -> claims.Timing:
         limits = self.settings.instructions
-        return claims.Timing(lease=limits.lease, call=limits.call_timeout, resend=limits.resend)
+        return claims.Timing(
+            lease=limits.lease, call=limits.call_timeout, resend=limits.resend, sweep=limits.sweep_interval
+        )
 
     @cached_property
     def infraprocessor(self) -> perform.InfraProcessor:
@@ -162,5 +164,14 @@ class System:
             send=self.send,
             now=self.now,
             resend=self.settings.instructions.resend,
+            call_timeout=self.settings.instructions.call_timeout,
+        )
+
+    @cached_property
+    def sweeper(self) -> sweep.Sweeper:
+        return sweep.Sweeper(
+            store=self.store,
+            clouds=self.clouds,
+            now=self.now,
             call_timeout=self.settings.instructions.call_timeout,
         )

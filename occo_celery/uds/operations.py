@@ -44,6 +44,11 @@ def insert(
     )
 
 
+def stray_target(instance_id: str, node_id: str) -> str:
+    """The target of an operation that drops an instance which bears a node_id of ours but is not on record."""
+    return f"stray:{instance_id}:{node_id}"[:255]
+
+
 def get(connection: sa.Connection, target: str) -> instance.Operation | None:
     row = connection.execute(sa.select(_O).where(_O.c.target == target)).mappings().first()
     return None if row is None else rows.operation_of(dict(row))

@@ -264,9 +264,7 @@ def test_sweep_finds_one_infrastructure_and_only_that(case: cases.Case, handler:
     assert handler.sweep(new_id("infra"), TIMEOUT) == ()
 
 
-def test_sweep_of_a_whole_account_finds_every_infrastructure(
-    case: cases.Case, handler: base.ResourceHandler
-) -> None:
+def test_sweep_of_a_whole_account_finds_every_infrastructure(case: cases.Case, handler: base.ResourceHandler) -> None:
     """The account may hold more: what others made."""
     tags = {new_id(): new_id("infra") for _ in range(3)}
     made = {handler.create(case.creation(node_id, infra_id)).instance_id for node_id, infra_id in tags.items()}
