@@ -16,6 +16,7 @@ from celery import signals
 
 from occo_celery import dispatch, errors, settings, wiring
 from occo_celery.model.message import Claim
+from occo_celery.tasks import signs
 from occo_celery.uds import migrate
 from occo_celery.uds.store import Store
 
@@ -48,6 +49,7 @@ def make_worker_app(config: settings.Settings | None = None) -> celery.Celery:
     register(app, PerProcess(config))
     app.conf.occo_settings = config
     signals.worker_init.connect(lambda **_: _refuse_unless_usable(config), weak=False)
+    signs.of_worker(config)
     if config.logging is not None:
         signals.setup_logging.connect(lambda **_: logging.config.dictConfig(dict(config.logging or {})), weak=False)
     return app

@@ -18,6 +18,7 @@ from occo_celery import errors, settings, wiring
 from occo_celery.infraprocessor import teardown
 from occo_celery.model import instance
 from occo_celery.model.message import Chain, Claim
+from occo_celery.tasks import signs
 from occo_celery.uds import infrastructures, operations, schedule
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class UdsScheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no types
         self._due: Due | None = None
         self._not_before = 0.0
         self._trouble: str | None = None
+        self._signs: signs.Signs | None = None
+        self._ticking = False
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -113,14 +116,32 @@ class UdsScheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no types
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due; returns the seconds to sleep."""
+        self._ticking = True
+        try:
+            return self._tick(*args, **kwargs)
+        finally:
+            self._ticking = False
+
+    def close(self) -> None:
+        """At the end, and also from the signal handler, before the tick that it interrupts has ended: then that
+        transaction is still open, and ours would wait for it for ever."""
+        super().close()
+        if self._signs is not None and not self._ticking:
+            self._signs.end()
+            self._signs = None
+
+    def _tick(self, *args: Any, **kwargs: Any) -> float:
         if self._due is None:
-            self._due = Due(wiring.System(self.app.conf.get("occo_settings") or settings.load()))
+            config = self.app.conf.get("occo_settings") or settings.load()
+            self._due, self._signs = Due(wiring.System(config)), signs.Signs(config, (signs.BEAT,))
         wait = min(self._due.poll, self._static(*args, **kwargs))
         if time.monotonic() < self._not_before:
             return wait
         try:
             self._due.publish()
             self._well()
+            if self._signs is not None:
+                self._signs.say()
         except errors.SchemaVersionError as problem:
             log.critical("%s", problem)  # waiting would not mend it
             raise SystemExit(1) from problem

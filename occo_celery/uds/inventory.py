@@ -1,5 +1,7 @@
-"""What the UDS knows of instances that a cloud lists. Read by the sweep, after the list: what was made before the list
-was, is on the books by then."""
+"""What the UDS knows of instances that a cloud lists.
+
+Read by the sweep, after the list was taken: what was made before that is on the books by then.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def books(connection: sa.Connection, infra_ids: Collection[str], node_ids: Colle
     ours: set[str] = set()
     for some in _chunks(infra_ids):
         ours.update(connection.execute(sa.select(_I.c.infra_id).where(_I.c.infra_id.in_(some))).scalars())
-    nodes, archived, strays = {}, {}, set()
+    nodes: dict[str, Node] = {}
+    archived: dict[str, Archived] = {}
+    strays: set[str] = set()
     for some in _chunks(node_ids):
         asked = sa.select(_N.c.node_id, _N.c.node_name, _N.c.lifecycle, _N.c.instance_id)
         for row in connection.execute(asked.where(_N.c.node_id.in_(some))):
@@ -58,8 +62,8 @@ def books(connection: sa.Connection, infra_ids: Collection[str], node_ids: Colle
             nodes[row.node_id] = Node(node_name=row.node_name, lifecycle=lifecycle, instance_id=row.instance_id)
     for some in _chunks(node_ids):
         gone = sa.select(_X.c.node_id, _X.c.node_name, _X.c.archived_at).where(_X.c.node_id.in_(some))
-        for row in connection.execute(gone):
-            archived[row.node_id] = Archived(node_name=row.node_name, archived_at=row.archived_at)
+        for node_id, node_name, archived_at in connection.execute(gone):
+            archived[node_id] = Archived(node_name=node_name, archived_at=archived_at)
     for some in _chunks(ours):
         dropping = sa.select(_O.c.target).where(
             _O.c.infra_id.in_(some), _O.c.kind == instance.OperationKind.STRAY.value

@@ -17,8 +17,8 @@ FORGOTTEN = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One program. kind: passes, instructions (the queue that it works off) or beat. clock_offset: the database's clock
-    minus its host's, seconds."""
+    """One program. kind: passes, instructions (the queue that it works off) or beat. clock_offset: the database's
+    clock minus its host's, seconds."""
 
     program_id: str
     kind: str

@@ -45,6 +45,7 @@ COMMANDS = [
     ["detach"],
     ["destroy"],
     ["logs"],
+    ["doctor"],
     ["scale"],
     ["update"],
     ["replace"],
