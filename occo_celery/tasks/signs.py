@@ -64,7 +64,7 @@ class Signs:
                 finally:
                     store.close()
             self._trouble = False
-        except Exception as problem:  # a sign of life is not worth a program's life
+        except Exception as problem:  # noqa: BLE001  # a sign of life is not worth a program's life
             if not self._trouble:
                 self._trouble = True
                 log.warning("cannot say that this program lives: %s", problem)
