@@ -169,9 +169,11 @@ class System:
 
     @cached_property
     def sweeper(self) -> sweep.Sweeper:
+        limits = self.settings.instructions
         return sweep.Sweeper(
             store=self.store,
             clouds=self.clouds,
+            send=self.send,
             now=self.now,
-            call_timeout=self.settings.instructions.call_timeout,
+            timing=sweep.Timing(call=limits.call_timeout, interval=limits.sweep_interval, resend=limits.resend),
         )

@@ -87,6 +87,10 @@ def register(app: celery.Celery, system: PerProcess) -> None:
     def drop_node(targets: list[str]) -> None:
         system().infraprocessor.perform(targets)
 
+    @app.task(name=dispatch.SWEEP_ACCOUNT)
+    def sweep_account(account: str) -> None:
+        system().sweeper.sweep(account)
+
     @app.task(name=dispatch.DROP_LEVEL, bind=True, max_retries=None, reject_on_worker_lost=True)
     def drop_level(self: Any, infra_id: str, token: str, stage: int) -> None:
         _until(self, system().teardown.drop_level(infra_id, token, stage))

@@ -19,12 +19,14 @@ from occo_celery.infraprocessor import teardown
 from occo_celery.model import instance
 from occo_celery.model.message import Chain, Claim
 from occo_celery.tasks import signs
-from occo_celery.uds import infrastructures, operations, schedule
+from occo_celery.uds import accounts, infrastructures, operations, schedule
 
 log = logging.getLogger(__name__)
 
 #: Rows claimed in one transaction.
 LIMIT = 500
+#: Seconds after which the message that asks for a sweep is sent again, if nothing came of it.
+SWEEP_AGAIN = 300.0
 #: Seconds between attempts while the database or the broker is away.
 PAUSE = 1.0
 
@@ -49,10 +51,13 @@ class Due:
                 due = operations.claim_due(
                     connection, now=now, limit=LIMIT, resend=self._system.settings.instructions.resend
                 )
+                sweeps = accounts.claim_sweeps(connection, now=now, limit=LIMIT, again=SWEEP_AGAIN)
                 names = self._names(connection, claims)
                 chains = self._chains(connection, due)
             self._send(claims, names, due, chains)
-            rows = sum(len(claim.infra_ids) for claim in claims) + len(due)
+            for account in sweeps:
+                self._system.send.sweep(account)
+            rows = sum(len(claim.infra_ids) for claim in claims) + len(due) + len(sweeps)
             sent += rows
             if rows < LIMIT:
                 return sent
@@ -60,7 +65,8 @@ class Due:
     def _anything(self) -> bool:
         """A look without a write transaction: most ticks find nothing."""
         with self._system.store.read() as connection:
-            times = [schedule.next_due(connection), operations.next_due(connection)]
+            times = [one.next_due(connection) for one in (schedule, operations)]
+            times.append(accounts.next_sweep(connection))
         return any(when is not None and when <= self._system.now() for when in times)
 
     def _names(self, connection: sa.Connection, claims: Any) -> dict[str, str]:

@@ -131,6 +131,33 @@ def use(connection: sa.Connection, account: str, implementation: Mapping[str, An
     )
 
 
+def next_sweep(connection: sa.Connection) -> float | None:
+    """When the next account is to be swept; None when none is in use."""
+    return connection.execute(sa.select(sa.func.min(_A.c.sweep_due))).scalar()
+
+
+def claim_sweeps(connection: sa.Connection, *, now: float, limit: int, again: float) -> Sequence[str]:
+    """Accounts that beat should have swept; each is put off by ``again`` seconds, so that beats share them and a
+    message that is lost is sent again."""
+    due = (
+        sa.select(_A.c.account)
+        .where(_A.c.sweep_due <= now)
+        .order_by(_A.c.sweep_due)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    claimed = _A.update().where(_A.c.account.in_(sa.select(due.c.account))).values(sweep_due=now + again)
+    return list(connection.execute(claimed.returning(_A.c.account)).scalars())
+
+
+def swept(connection: sa.Connection, account: str, *, suspects: Mapping[str, float], due: float) -> None:
+    """An account was looked through. suspects: what is to be looked for again, and when each was first seen."""
+    connection.execute(
+        _A.update().where(_A.c.account == account).values(suspects=dict(suspects) or None, sweep_due=due)
+    )
+
+
 def _ensure(connection: sa.Connection, account: str) -> None:
     """A row for an account; two passes may find at the same time that there is none."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

@@ -173,7 +173,7 @@ accounts = sa.Table(
     # Of some instance that was to be made there: what leads to the account. Kept from its first use on.
     sa.Column("implementation", Json),
     sa.Column("sweep_due", Time),
-    # Instances that a sweep saw and nobody knows: instance_id -> when they were first seen.
+    # Instances that a sweep saw and nobody knows: target of an operation that drops it -> when it was first seen.
     sa.Column("suspects", Json),
 )
 
