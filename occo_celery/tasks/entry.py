@@ -17,6 +17,7 @@ from celery import signals
 from occo_celery import dispatch, errors, settings, wiring
 from occo_celery.infraprocessor import teardown
 from occo_celery.model.message import Claim
+from occo_celery.tasks import signs
 from occo_celery.uds import migrate
 from occo_celery.uds.store import Store
 
@@ -45,6 +46,7 @@ def make_worker_app(config: settings.Settings | None = None) -> celery.Celery:
     register(app, PerProcess(config))
     app.conf.occo_settings = config
     signals.worker_init.connect(lambda **_: _refuse_unless_usable(config), weak=False)
+    signs.of_worker(config)
     if config.logging is not None:
         signals.setup_logging.connect(lambda **_: logging.config.dictConfig(dict(config.logging or {})), weak=False)
     return app
@@ -81,6 +83,10 @@ def register(app: celery.Celery, system: PerProcess) -> None:
     @app.task(name=dispatch.DROP)
     def drop_node(targets: list[str]) -> None:
         system().infraprocessor.perform(targets)
+
+    @app.task(name=dispatch.SWEEP_ACCOUNT)
+    def sweep_account(account: str) -> None:
+        system().sweeper.sweep(account)
 
     @app.task(name=dispatch.DROP_LEVEL, bind=True, max_retries=None, reject_on_worker_lost=True)
     def drop_level(self: Any, infra_id: str, token: str, stage: int) -> None:

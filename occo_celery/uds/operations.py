@@ -44,6 +44,11 @@ def insert(
     )
 
 
+def stray_target(instance_id: str, node_id: str) -> str:
+    """The target of an operation that drops an instance which bears a node_id of ours but is not on record."""
+    return f"stray:{instance_id}:{node_id}"[:255]
+
+
 _GET = sa.select(_O).where(_O.c.target == sa.bindparam("target"))
 _OF = sa.select(_O).where(_O.c.infra_id == sa.bindparam("infra_id")).order_by(_O.c.target)
 
