@@ -130,8 +130,6 @@ def given_up(call: Callable[[], None]) -> float:
     return time.monotonic() - begun
 
 
-@each_call
-@pytest.mark.parametrize("used", [True, False], ids=["connected", "new"])
 def test_a_sweep_names_its_account(send: dispatch.Dispatch, broker: brokers.Valkey) -> None:
     send.sweep("simulated:/cloud:default")
     assert told(broker, "instructions") == [("sweep-account", "(account=simulated:/cloud:default)")]
@@ -139,6 +137,8 @@ def test_a_sweep_names_its_account(send: dispatch.Dispatch, broker: brokers.Valk
     assert body(message)[0] == ["simulated:/cloud:default"]
 
 
+@each_call
+@pytest.mark.parametrize("used", [True, False], ids=["connected", "new"])
 def test_frozen(broker: brokers.Valkey, call: Callable[[dispatch.Dispatch], None], used: bool) -> None:
     send = made(broker.url)
     if used:
