@@ -41,7 +41,7 @@ def _engine(connection: sqlite3.Connection) -> sa.Engine:
     engine = sa.create_engine(
         "sqlite://", creator=lambda: connection, poolclass=sa.StaticPool, pool_reset_on_return=None
     )
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    event.listen(engine, "begin", lambda _: connection.execute("BEGIN"))
     return engine
 
 

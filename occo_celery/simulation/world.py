@@ -29,12 +29,12 @@ ENDPOINTS = ("one", "two")
 #: Of the run's minutes, this share is chaos.
 CHAOS = 2 / 3
 #: Seconds of calm after which everything must be at rest, and passes that it may take.
-REST = 900.0
+REST = 1200.0
 MOST_PASSES = 200
 #: Seconds for which nothing may come after the end of everything.
 AFTER = 120.0
 SETTINGS = {
-    "enactor": settings.Enactor(interval=30.0, pass_lease=20.0, batch=3, beat_poll=5.0, breaker_least=4),
+    "enactor": settings.Enactor(interval=60.0, pass_lease=20.0, batch=3, beat_poll=5.0, breaker_least=4),
     "instructions": settings.Instructions(lease=30.0, call_timeout=5.0, batch=1, backoff_longest=60.0),
 }
 
@@ -208,7 +208,7 @@ class World:
                 self.users.act(manager)
             except errors.OccoError as problem:
                 self.baton.note(f"user: {problem}")
-            self.baton.sleep(self.rng.expovariate(1 / 45.0))
+            self.baton.sleep(self.rng.expovariate(1 / 60.0))
 
     def _weather(self) -> None:
         while True:

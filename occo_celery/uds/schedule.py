@@ -196,23 +196,26 @@ def lease(connection: sa.Connection, claim: Claim, *, now: float, until: float, 
     return read_leased(connection, pass_token) if taken.rowcount else []
 
 
+_INSTANCES = rows.INSTANCE.subquery("i")
+#: All that the holder of a pass_token works on. Made once: making it takes longer than running it.
+_LEASED = (
+    sa.select(
+        *(column.label(f"infra_{column.name}") for column in _I.c),
+        *(column.label(f"row_{column.name}") for column in _S.c),
+        *_INSTANCES.c,
+    )
+    .select_from(
+        _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(_INSTANCES, _INSTANCES.c.infra_id == _I.c.infra_id)
+    )
+    .where(_I.c.pass_token == sa.bindparam("pass_token"), _S.c.attach_epoch == _I.c.attach_epoch)
+    .order_by(_I.c.infra_id, _INSTANCES.c.created_at, _INSTANCES.c.node_id)
+)
+
+
 def read_leased(connection: sa.Connection, pass_token: str) -> Sequence[Leased]:
     """All that the holder of a pass_token works on, in one statement."""
-    instances = rows.INSTANCE.subquery("i")
-    statement = (
-        sa.select(
-            *(column.label(f"infra_{column.name}") for column in _I.c),
-            *(column.label(f"row_{column.name}") for column in _S.c),
-            *instances.c,
-        )
-        .select_from(
-            _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(instances, instances.c.infra_id == _I.c.infra_id)
-        )
-        .where(_I.c.pass_token == pass_token, _S.c.attach_epoch == _I.c.attach_epoch)
-        .order_by(_I.c.infra_id, instances.c.created_at, instances.c.node_id)
-    )
     found: dict[str, tuple[Infrastructure, Row, list[instance.Instance]]] = {}
-    for raw in connection.execute(statement).mappings():
+    for raw in connection.execute(_LEASED, {"pass_token": pass_token}).mappings():
         row = dict(raw)
         infra_id = row["infra_infra_id"]
         if infra_id not in found:
