@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint simulate clean
 
 help:
 	@echo "make demo   a whole life of an example on this machine: built, healed, detached, torn down"
 	@echo "make test   all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
+	@echo "make simulate [SEED=n] [RUNS=n]   the real core under simulated trouble; fresh seeds unless told"
 	@echo "make lint   ruff, mypy and the contracts between packages"
 	@echo "make clean  remove what the others made"
 
@@ -29,6 +30,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+RUNS ?= 200
+simulate: $(READY)
+	$(BIN)/python -m occo_celery.simulation --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

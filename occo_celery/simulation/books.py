@@ -122,9 +122,7 @@ class Books:
     def _begun(self, node: Node) -> None:
         infra = self.infras[node.infra_id]
         desired = self.description(infra)
-        ready = Counter(
-            one.node_name for one in self.nodes.values() if one.ready and one.infra_id == infra.infra_id
-        )
+        ready = Counter(one.node_name for one in self.nodes.values() if one.ready and one.infra_id == infra.infra_id)
         for name in desired.dependees[node.node_name]:
             wanted = scaling.target(desired.node_lookup[name], infra.targets)
             if ready[name] < wanted:
@@ -153,9 +151,7 @@ class Books:
 
     def _peers(self, node: Node) -> Iterator[Node]:
         return (
-            one
-            for one in self.nodes.values()
-            if one.infra_id == node.infra_id and one.node_name == node.node_name
+            one for one in self.nodes.values() if one.infra_id == node.infra_id and one.node_name == node.node_name
         )
 
     def _scaled(self, before: Mapping[str, Infra], asked: Mapping[int, tuple[str, Request]]) -> None:

@@ -1,4 +1,4 @@
-"""Every kind of trouble by name, how often it comes in a run, and how often it came. Drawn by the ports and weather."""
+"""Every kind of trouble by name, how often it comes in a run, and how often it came. Drawn by ports and weather."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ class Faults:
         intensity = rng.choice((0.1, 0.5, 1.0, 1.0, 2.0, 4.0))
         self._chances = {kind: min(0.7, rate * intensity * self._share()) for kind, rate in CHANCES.items()}
         self._weather = {kind: rate * intensity * self._share() for kind, rate in WEATHER.items()}
-        self._at = {
-            point: (self._chances[f"death {point}"], self._chances[f"stall {point}"]) for point in POINTS
-        }
+        self._at = {point: (self._chances[f"death {point}"], self._chances[f"stall {point}"]) for point in POINTS}
 
     def _share(self) -> float:
         return self._rng.choice((0.0, 0.3, 1.0, 1.0, 2.0))

@@ -116,7 +116,7 @@ class _Inline(futures.Executor):
         future: futures.Future[Any] = futures.Future()
         try:
             future.set_result(call(*args, **kwargs))
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  # raised by result()
             future.set_exception(problem)
         return future
 

@@ -74,9 +74,9 @@ def mode_of(seed: int, mode: str | None) -> str:
     return mode or MODES[seed % len(MODES)]
 
 
-def here(seeds: Sequence[int], mode: str | None, minutes: float, tell: Callable[[str], None] | None) -> Iterator[
-    world.Result
-]:
+def here(
+    seeds: Sequence[int], mode: str | None, minutes: float, tell: Callable[[str], None] | None
+) -> Iterator[world.Result]:
     """The runs of these seeds, in this process."""
     for seed in seeds:
         yield world.World(seed, mode_of(seed, mode), minutes, tell).run()
