@@ -40,10 +40,8 @@ START = 1_800_000_000.0
 ENDPOINTS = ("one", "two")
 #: Of the run's minutes, this share is chaos.
 CHAOS = 2 / 3
-SETTINGS = {
-    "enactor": settings.Enactor(interval=60.0, pass_lease=20.0, batch=3, beat_poll=5.0, breaker_least=4),
-    "instructions": settings.Instructions(lease=30.0, call_timeout=5.0, batch=1, backoff_longest=60.0),
-}
+ENACTOR = settings.Enactor(interval=60.0, pass_lease=20.0, batch=3, beat_poll=5.0, breaker_least=4)
+INSTRUCTIONS = settings.Instructions(lease=30.0, call_timeout=5.0, batch=1, backoff_longest=60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +67,7 @@ class System(wiring.System):
         self.__dict__["store"] = store
 
     @property
-    def observer(self) -> observe.Observer:  # type: ignore[override]
+    def observer(self) -> observe.Observer:
         limits = self.settings.enactor
         return ports.InlineObserver(
             self.clouds, self.manager, {}, deadline=limits.pass_deadline, health_limit=limits.health_limit
@@ -89,11 +87,9 @@ class World:
         self.violations: list[tuple[str, str, int]] = []
         self.data = database.Database()
         self.books = books.Books(self.data, self.violated, self._healthy)
-        limits = SETTINGS["instructions"]
-        assert isinstance(limits, settings.Instructions)
-        self.lease, self.call_timeout = limits.lease, limits.call_timeout
+        self.lease, self.call_timeout = INSTRUCTIONS.lease, INSTRUCTIONS.call_timeout
         self.truth = truth.Truth(
-            self.baton, self.books, self.violated, tokens=mode == "tokens", call_timeout=limits.call_timeout
+            self.baton, self.books, self.violated, tokens=mode == "tokens", call_timeout=self.call_timeout
         )
         self.accounts = {
             name: cloud.Account(
@@ -111,7 +107,8 @@ class World:
             home=pathlib.Path("."),
             uds_url=self.data.url,
             broker_url="redis://",
-            **SETTINGS,
+            enactor=ENACTOR,
+            instructions=INSTRUCTIONS,
         )
         self._define()
 
