@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from occo_celery.model import description
 from occo_celery.model.request import Kind, Request
 from occo_celery.planner import scaling
-from occo_celery.simulation import database
+from occo_celery.simulation import database, interleaved
 
 #: Reasons of drops that have nothing to do with how an instance is.
 WANTED = frozenset({"surplus", "removed", "recreated", "replaced", ""})
@@ -63,7 +63,7 @@ class Books:
 
     def __init__(
         self,
-        data: database.Database,
+        data: database.Database | interleaved.Database,
         violated: Callable[[str, str], None],
         healthy: Callable[[str, str], bool],
     ) -> None:

@@ -26,6 +26,7 @@ from occo_celery.simulation import (
     cloud,
     database,
     faults,
+    interleaved,
     life,
     listening,
     ports,
@@ -75,9 +76,17 @@ class System(wiring.System):
 
 
 class World:
-    """Everything of one run. mode: ``tokens`` or ``no_tokens``."""
+    """Everything of one run. mode: ``tokens`` or ``no_tokens``; url: of a PostgreSQL database, instead of SQLite."""
 
-    def __init__(self, seed: int, mode: str, minutes: float, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        mode: str,
+        minutes: float,
+        tell: Callable[[str], None] | None = None,
+        *,
+        url: str | None = None,
+    ) -> None:
         self.seed, self.mode, self.minutes = seed, mode, minutes
         self.rng = random.Random(f"{seed} {mode}")
         self.baton = baton.Baton(self.rng, START)
@@ -85,7 +94,7 @@ class World:
         self.faults = faults.Faults(self.rng)
         self.outages = ports.Outages()
         self.violations: list[tuple[str, str, int]] = []
-        self.data = database.Database()
+        self.data = interleaved.Database(url) if url is not None else database.Database()
         self.books = books.Books(self.data, self.violated, self._healthy)
         self.lease, self.call_timeout = INSTRUCTIONS.lease, INSTRUCTIONS.call_timeout
         self.truth = truth.Truth(
@@ -105,12 +114,13 @@ class World:
         self._config = settings.Settings(
             source="simulation",
             home=pathlib.Path("."),
-            uds_url=self.data.url,
+            uds_url=database.Database.url,
             broker_url="redis://",
             enactor=ENACTOR,
             instructions=INSTRUCTIONS,
         )
         self._define()
+        self.data.attend(self.baton, self.violated)
 
     # --- making ---------------------------------------------------------------------------------------------------
 
