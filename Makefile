@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint mutants clean
+.PHONY: help demo test lint simulate mutants clean
 
 help:
 	@echo "make demo   a whole life of an example on this machine: built, healed, detached, torn down"
 	@echo "make test   all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
+	@echo "make simulate [SEED=n] [RUNS=n]   the real core under simulated trouble; fresh seeds unless told"
 	@echo "make lint   ruff, mypy and the contracts between packages"
 	@echo "make mutants  takes each guard out of a copy of the code and shows the test that finds it; ONLY=\"1 breaker\""
 	@echo "make clean  remove what the others made"
@@ -30,6 +31,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+RUNS ?= 200
+simulate: $(READY)
+	$(BIN)/python -m occo_celery.simulation --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants $(ONLY)

@@ -209,7 +209,7 @@ class Creator:
             # This call made nothing, but an earlier one may have, and what it made must not be left behind.
             try:
                 earlier = self._look(job)
-            except Exception as unseen:
+            except errors.ResourceError as unseen:
                 return self._doubtful(job, unseen)
             if earlier is not None:
                 return self._made(job, earlier)

@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _work(seeds, chosen.mode, chosen.minutes, None)
     if chosen.tell:
         if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a run
-            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"})
+            environment = {**os.environ, "PYTHONHASHSEED": "0"}
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606  # ourselves
         return _work(seeds[:1], chosen.mode, chosen.minutes, print)
     total = runs.Total()
     for result in runs.spread(seeds, chosen.mode, chosen.minutes, min(chosen.jobs, len(seeds))):

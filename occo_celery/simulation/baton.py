@@ -44,7 +44,7 @@ class Actor:
                 self._body()
         except Over:
             pass
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001  # raised by run()
             self._baton.fail(problem)
         finally:
             self._baton.leave()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from occo_celery.model import description
 from occo_celery.model.request import Kind, Request
 from occo_celery.planner import scaling
-from occo_celery.simulation import database
+from occo_celery.simulation import database, interleaved
 
 #: Reasons of drops that have nothing to do with how an instance is.
 WANTED = frozenset({"surplus", "removed", "recreated", "replaced", ""})
@@ -63,7 +63,7 @@ class Books:
 
     def __init__(
         self,
-        data: database.Database,
+        data: database.Database | interleaved.Database,
         violated: Callable[[str, str], None],
         healthy: Callable[[str, str], bool],
     ) -> None:
@@ -95,7 +95,7 @@ class Books:
             if name == "nodedropping":
                 told = _json(data)
                 reasons[told["node_id"]] = told.get("reason", "")
-        self._spared(nodes, reasons)
+        self._spared(nodes, reasons, {one.node_id for key, (_, one) in asked.items() if key not in self.requests})
         for node_id, node in self.nodes.items():
             before = nodes.get(node_id)
             if before == node:
@@ -136,12 +136,12 @@ class Books:
         if node.instance_id and node.account and self._healthy(node.account, node.instance_id):
             self._violated("unknown", f"{node.node_id} is dropped though it is well: {reason}")
 
-    def _spared(self, before: Mapping[str, Node], reasons: Mapping[str, str]) -> None:
-        """Nobody is dropped as one too many while the node has no more than its min."""
+    def _spared(self, before: Mapping[str, Node], reasons: Mapping[str, str], named: set[str | None]) -> None:
+        """Nobody is dropped as one too many while the node has no more than its min, but for whom a user named."""
         spare = Counter(
             (one.infra_id, one.node_name)
             for one in self.nodes.values()
-            if reasons.get(one.node_id) in ("surplus", "replaced")
+            if reasons.get(one.node_id) in ("surplus", "replaced") and one.node_id not in named
         )
         for (infra_id, name), count in spare.items():
             wanted = self.description(self.infras[infra_id]).node_lookup.get(name)

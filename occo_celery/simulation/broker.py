@@ -20,12 +20,16 @@ PROMPT = 0.05
 LATE = 60.0
 
 
+#: What a worker does with a message.
+Act = Callable[[wiring.System], object]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """name: for the trace; act: what a worker does with it; sent: its number, in the order of publishing."""
 
     name: str
-    act: Callable[[wiring.System], None]
+    act: Act
     sent: int
 
 
@@ -38,7 +42,7 @@ class Broker:
         self._idle: list[baton.Actor] = []
         self._sent = self._latest = 0
 
-    def publish(self, name: str, act: Callable[[wiring.System], None], after: float = 0.0) -> None:
+    def publish(self, name: str, act: Act, after: float = 0.0) -> None:
         """Take a message in, and lose, double or delay it."""
         self._sent += 1
         message = Message(name=name, act=act, sent=self._sent)
@@ -89,11 +93,11 @@ class Sender:
         self._refuse()
 
     def passes(self, claim: Claim) -> None:
-        self._send(f"pass {claim.infra_ids}", lambda system: system.enactor.run(claim) and None, claim.after)
+        self._send(f"pass {claim.infra_ids}", lambda system: system.enactor.run(claim), claim.after)
 
     def operations(self, operations: Sequence[Operation]) -> None:
         for one in operations:
-            self._send(one.target, lambda system, target=one.target: system.infraprocessor.perform([target]))
+            self._send(one.target, _perform(one.target))
 
     def teardown(self, chain: Chain) -> None:
         self._send(f"teardown {chain.infra_id}", lambda system: self._link(system, chain, chain.stage, 0))
@@ -109,7 +113,7 @@ class Sender:
             name = f"teardown {chain.infra_id} {following}"
             self._broker.publish(name, lambda other: self._link(other, chain, following, again), wait)
 
-    def _send(self, name: str, act: Callable[[wiring.System], None], after: float = 0.0) -> None:
+    def _send(self, name: str, act: Act, after: float = 0.0) -> None:
         self._life.point("before send")
         self._refuse()
         self._baton.note(f"sends {name}")
@@ -121,3 +125,7 @@ class Sender:
     def _refuse(self) -> None:
         if self._outages.broker > self._baton.now or self._faults.happens("broker refuses"):
             raise errors.BrokerUnavailable("simulated: the broker does not answer")
+
+
+def _perform(target: str) -> Act:
+    return lambda system: system.infraprocessor.perform([target])

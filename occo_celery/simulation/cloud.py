@@ -76,7 +76,7 @@ class Account(simulated_cloud.SimulatedCloud):
         rng: random.Random,
         *,
         call_timeout: float,
-        made: Callable[[simulated_cloud.Instance], None],
+        made: Callable[[Account, simulated_cloud.Instance], None],
     ) -> None:
         self.endpoint, self.silent_until = endpoint, 0.0
         self._database, self._clock = _Memory(), the_baton.time
@@ -106,8 +106,13 @@ class Account(simulated_cloud.SimulatedCloud):
             how["boots"] = None
         how["broken"] = self._faults.happens("instance comes up broken")
         instance = super().insert(creation, **how)
-        self._made(instance)
+        self._made(self, instance)
         return instance
+
+    def died(self, instance_id: str) -> bool:
+        """The truth: it ended on its own."""
+        one = self.with_id(instance_id)
+        return one is not None and one.killed_at is not None
 
     def healthy(self, instance_id: str) -> bool:
         """The truth: it is there, and nothing is wrong with it."""

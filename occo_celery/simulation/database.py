@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from occo_celery.simulation import baton
 from occo_celery.uds import tables
 
 #: Statements are compiled once for all runs of a process.
@@ -41,7 +42,7 @@ def _engine(connection: sqlite3.Connection) -> sa.Engine:
     engine = sa.create_engine(
         "sqlite://", creator=lambda: connection, poolclass=sa.StaticPool, pool_reset_on_return=None
     )
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    event.listen(engine, "begin", lambda _: connection.execute("BEGIN"))
     return engine
 
 
@@ -63,6 +64,15 @@ class Database:
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """What is committed, read beside the system."""
         return self._connection.execute(sql, parameters).fetchall()
+
+    def attend(self, the_baton: baton.Baton, violated: Callable[[str, str], None]) -> None:
+        """Nothing interleaves here."""
+
+    def begun(self) -> None:
+        """The present actor opens a transaction."""
+
+    def ended(self) -> None:
+        """It has ended."""
 
     def close(self) -> None:
         self._connection.close()

@@ -1,4 +1,4 @@
-"""Every kind of trouble by name, how often it comes in a run, and how often it came. Drawn by the ports and weather."""
+"""Every kind of trouble by name, how often it comes in a run, and how often it came. Drawn by ports and weather."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ PORTS: Mapping[str, float] = {
     "sweep": 30.0,
 }
 #: The switch points: a process may die or stall at each.
+#: On PostgreSQL there is one more: ``before statement``.
 POINTS = tuple(f"{side} {port}" for port in PORTS for side in ("before", "after"))
 
 #: Of one call, message or transaction: the usual probability.
@@ -84,7 +85,7 @@ class Faults:
         """``death``, ``stall`` or nothing, at a switch point."""
         if not self.on:
             return None
-        death, stall = self._at[point]
+        death, stall = self._at.get(point, (0.0, 0.0))
         drawn = self._rng.random()
         if drawn >= death + stall:
             return None

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from occo_celery import errors
 from occo_celery.enactor import observe
 from occo_celery.plugins.resourcehandler import base, clouds
-from occo_celery.simulation import baton, database, faults, life
+from occo_celery.simulation import baton, database, faults, interleaved, life
 from occo_celery.uds.store import Store
 
 CALLS = ("create", "observe", "drop", "sweep")
@@ -36,7 +36,7 @@ class MortalStore(Store):
 
     def __init__(
         self,
-        data: database.Database,
+        data: database.Database | interleaved.Database,
         mine: life.Life,
         the_baton: baton.Baton,
         trouble: faults.Faults,
@@ -53,8 +53,12 @@ class MortalStore(Store):
         self._refuse("transaction refused")
         self._life.checked_at = self._baton.now
         before = self._data.changes
-        with super().write() as connection:
-            yield connection
+        self._data.begun()
+        try:
+            with super().write() as connection:
+                yield connection
+        finally:
+            self._data.ended()
         if self._data.changes != before:
             self._committed()
         self._life.point("after transaction")
@@ -65,8 +69,12 @@ class MortalStore(Store):
     def read(self) -> Iterator[sa.Connection]:
         self._life.point("before read")
         self._refuse("transaction refused")
-        with super().read() as connection:
-            yield connection
+        self._data.begun()
+        try:
+            with super().read() as connection:
+                yield connection
+        finally:
+            self._data.ended()
         self._life.point("after read")
 
     def _refuse(self, kind: str) -> None:
@@ -116,7 +124,7 @@ class _Inline(futures.Executor):
         future: futures.Future[Any] = futures.Future()
         try:
             future.set_result(call(*args, **kwargs))
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  # raised by result()
             future.set_exception(problem)
         return future
 

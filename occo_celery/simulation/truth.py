@@ -7,11 +7,10 @@ else.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from occo_celery.plugins.resourcehandler import simulated_cloud
-from occo_celery.simulation import baton, books
+from occo_celery.simulation import baton, books, cloud
 
 
 class Truth:
@@ -28,23 +27,25 @@ class Truth:
     ) -> None:
         self._baton, self._books, self._violated = the_baton, ledger, violated
         self._tokens, self._call_timeout = tokens, call_timeout
-        self._made: Counter[str] = Counter()
+        self._made: dict[str, list[tuple[cloud.Account, str]]] = {}
         #: infra_id: detached, and nothing is to begin any more.
         self.frozen: set[str] = set()
         #: Instances of calls that were sent after their time.
         self.late: set[str] = set()
 
-    def made(self, instance: simulated_cloud.Instance) -> None:
+    def made(self, account: cloud.Account, instance: simulated_cloud.Instance) -> None:
         """A cloud has taken a call that makes an instance."""
         assert self._baton.current is not None
         mine = self._baton.current.life
         self._baton.note(f"made {instance.instance_id} for {instance.node_id}")
-        self._made[instance.node_id] += 1
+        others = self._made.setdefault(instance.node_id, [])
+        twins = [one for where, one in others if not where.died(one)]
+        others.append((account, instance.instance_id))
         if self._baton.now - mine.checked_at > 2 * self._call_timeout:
             self.late.add(instance.instance_id)
             return
-        if self._tokens and self._made[instance.node_id] > 1:
-            self._violated("twin", f"a second instance of {instance.node_id}: {instance.instance_id}")
+        if self._tokens and twins:
+            self._violated("twin", f"{instance.node_id} has {twins} and now {instance.instance_id}")
         if instance.infra_id in self.frozen:
             self._violated("detach", f"{instance.node_id} made after detach of {instance.infra_id} returned")
         if self._books.infras[instance.infra_id].phase == "torn_down":

@@ -10,7 +10,6 @@ import itertools
 import logging
 import pathlib
 import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,21 @@ from occo_celery import errors, settings, wiring
 from occo_celery.api.manager import InfrastructureManager
 from occo_celery.enactor import observe
 from occo_celery.plugins.resourcehandler import simulated_cloud
-from occo_celery.simulation import baton, books, broker, cloud, database, faults, life, ports, truth, users
+from occo_celery.simulation import (
+    baton,
+    books,
+    broker,
+    calm,
+    cloud,
+    database,
+    faults,
+    interleaved,
+    life,
+    listening,
+    ports,
+    truth,
+    users,
+)
 from occo_celery.tasks import scheduler
 from occo_celery.uds import definitions
 from occo_celery.uds.store import Store
@@ -28,15 +41,8 @@ START = 1_800_000_000.0
 ENDPOINTS = ("one", "two")
 #: Of the run's minutes, this share is chaos.
 CHAOS = 2 / 3
-#: Seconds of calm after which everything must be at rest, and passes that it may take.
-REST = 900.0
-MOST_PASSES = 200
-#: Seconds for which nothing may come after the end of everything.
-AFTER = 120.0
-SETTINGS = {
-    "enactor": settings.Enactor(interval=30.0, pass_lease=20.0, batch=3, beat_poll=5.0, breaker_least=4),
-    "instructions": settings.Instructions(lease=30.0, call_timeout=5.0, batch=1, backoff_longest=60.0),
-}
+ENACTOR = settings.Enactor(interval=60.0, pass_lease=20.0, batch=3, beat_poll=5.0, breaker_least=4)
+INSTRUCTIONS = settings.Instructions(lease=30.0, call_timeout=5.0, batch=1, backoff_longest=60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +76,17 @@ class System(wiring.System):
 
 
 class World:
-    """Everything of one run. mode: ``tokens`` or ``no_tokens``."""
+    """Everything of one run. mode: ``tokens`` or ``no_tokens``; url: of a PostgreSQL database, instead of SQLite."""
 
-    def __init__(self, seed: int, mode: str, minutes: float, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        mode: str,
+        minutes: float,
+        tell: Callable[[str], None] | None = None,
+        *,
+        url: str | None = None,
+    ) -> None:
         self.seed, self.mode, self.minutes = seed, mode, minutes
         self.rng = random.Random(f"{seed} {mode}")
         self.baton = baton.Baton(self.rng, START)
@@ -80,13 +94,11 @@ class World:
         self.faults = faults.Faults(self.rng)
         self.outages = ports.Outages()
         self.violations: list[tuple[str, str, int]] = []
-        self.data = database.Database()
+        self.data = interleaved.Database(url) if url is not None else database.Database()
         self.books = books.Books(self.data, self.violated, self._healthy)
-        limits = SETTINGS["instructions"]
-        assert isinstance(limits, settings.Instructions)
-        self.lease, self.call_timeout = limits.lease, limits.call_timeout
+        self.lease, self.call_timeout = INSTRUCTIONS.lease, INSTRUCTIONS.call_timeout
         self.truth = truth.Truth(
-            self.baton, self.books, self.violated, tokens=mode == "tokens", call_timeout=limits.call_timeout
+            self.baton, self.books, self.violated, tokens=mode == "tokens", call_timeout=self.call_timeout
         )
         self.accounts = {
             name: cloud.Account(
@@ -102,11 +114,13 @@ class World:
         self._config = settings.Settings(
             source="simulation",
             home=pathlib.Path("."),
-            uds_url=self.data.url,
+            uds_url=database.Database.url,
             broker_url="redis://",
-            **SETTINGS,  # type: ignore[arg-type]
+            enactor=ENACTOR,
+            instructions=INSTRUCTIONS,
         )
         self._define()
+        self.data.attend(self.baton, self.violated)
 
     # --- making ---------------------------------------------------------------------------------------------------
 
@@ -208,7 +222,7 @@ class World:
                 self.users.act(manager)
             except errors.OccoError as problem:
                 self.baton.note(f"user: {problem}")
-            self.baton.sleep(self.rng.expovariate(1 / 45.0))
+            self.baton.sleep(self.rng.expovariate(1 / 60.0))
 
     def _weather(self) -> None:
         while True:
@@ -233,7 +247,7 @@ class World:
             case "beat doubled":
                 self.baton.spawn("beat doubled", self._process("beat", lambda one: self._beat(one, now + lasts)))
             case _:
-                alive = self._alive(account)
+                alive = self.alive(account)
                 if not alive:
                     return
                 victim = self.rng.choice(alive)
@@ -241,20 +255,20 @@ class World:
         self.baton.note(kind)
         self.faults.counts[kind] += 1
 
-    def _alive(self, *accounts: cloud.Account) -> list[simulated_cloud.Instance]:
+    def alive(self, *accounts: cloud.Account) -> list[simulated_cloud.Instance]:
         return [one for account in accounts or self.accounts.values() for one in account.instances()]
 
     # --- the play -------------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
         """The whole run."""
-        with _Listening(self.violated):
+        with listening.Listening(self.violated):
             self.baton.spawn("director", self._direct)
             try:
                 self.baton.run()
             except Exception as problem:
                 logging.getLogger(__name__).debug("broken", exc_info=problem)
-                self.violated("broken", _place(problem))
+                self.violated("broken", listening.place(problem))
         self.data.close()
         return Result(
             seed=self.seed,
@@ -276,122 +290,12 @@ class World:
             self.baton.spawn(f"user {number}", self._process("user", self._use))
         self.baton.spawn("weather", self._weather)
         self.baton.sleep(self.minutes * 60 * CHAOS)
-        self._calm_down()
-        self._rest()
+        end = calm.End(self)
+        end.calm_down()
+        end.rest()
         if self.rng.random() < 0.5:
-            self._end_everything()
+            end.end_everything()
         elif (left := START + self.minutes * 60 - self.baton.now) > 0:
             self.baton.sleep(left)
-            self._compare("later")
+            end.compare("later")
         self.baton.end()
-
-    def _calm_down(self) -> None:
-        """No more trouble; those who stall come back first."""
-        self.baton.note("calm")
-        self.calm, self.faults.on = True, False
-        self.outages.end()
-        for account in self.accounts.values():
-            account.silent_until = 0.0
-        self.baton.sleep(2 * self.lease + 10)
-
-    def _rest(self) -> None:
-        """Everything must come to rest: the cloud holds what the UDS knows, and all is ready."""
-        began = self.baton.now
-        before = {one.infra_id: one.passes for one in self.books.infras.values()}
-        while unrest := self._unrest():
-            if self.baton.now > began + REST:
-                self.violated("rest", f"not at rest after {REST:g} s of calm: {'; '.join(unrest)}")
-                return
-            self.baton.sleep(5.0)
-        self._compare("at rest")
-        most = max((one.passes - before.get(one.infra_id, 0) for one in self.books.infras.values()), default=0)
-        self.baton.note(f"at rest after {self.baton.now - began:g} s, {most} passes")
-        if most > MOST_PASSES:
-            self.violated("passes", f"{most} passes until all was ready")
-
-    def _unrest(self) -> list[str]:
-        self.books.read()
-        found = [f"operation {row[0]}" for row in self.data.rows("SELECT target FROM operations")]
-        for one in self.books.infras.values():
-            if one.phase == "tearing_down":
-                found.append(f"{one.infra_id} is being torn down")
-            elif one.managed and not one.suspended and one.ready_since is None:
-                found.append(f"{one.infra_id} is not ready")
-        if not found:
-            strangers, missing = self.truth.differences(self._alive())
-            managed = [one for one in self.books.infras.values() if one.managed and not one.suspended]
-            found += [f"nobody knows {one}" for one in strangers] if managed else []
-            found += [f"missing {one}" for one in missing if self._heals(one)]
-        return found
-
-    def _heals(self, instance_id: str) -> bool:
-        """Somebody makes passes on the infrastructure of this instance."""
-        node = next(one for one in self.books.nodes.values() if one.instance_id == instance_id)
-        infra = self.books.infras[node.infra_id]
-        return infra.managed and not infra.suspended
-
-    def _compare(self, when: str) -> None:
-        self.books.read()
-        strangers, missing = self.truth.differences(self._alive())
-        for one in strangers:
-            self.violated("orphan", f"{when}: nobody knows {one}")
-        for one in missing:
-            if self._heals(one):
-                self.violated("lost", f"{when}: {one} is on record, but not there")
-        alive = {one.instance_id for one in self._alive()}
-        known = {one.instance_id for one in self.books.nodes.values()}
-        self.left = len((alive & self.truth.late) - known)
-
-    def _end_everything(self) -> None:
-        self.baton.note("the end")
-        manager = InfrastructureManager(system=self.incarnation("director"))
-        for one in list(self.books.infras.values()):
-            if one.phase == "submitted":
-                if one.managed:
-                    self.users.detach(manager, one.infra_id, wait=300.0)
-                manager.tear_down(one.infra_id).wait(600.0)
-        self._nothing("after tear_down")
-        self.baton.sleep(AFTER)
-        self._nothing("later")
-
-    def _nothing(self, when: str) -> None:
-        self._compare(when)
-        for name in ("nodes", "operations", "schedule", "requests"):
-            if rows := self.data.rows(f"SELECT * FROM {name}"):  # noqa: S608  # names of ours only
-                self.violated("left", f"{when}: {len(rows)} rows in {name}")
-
-
-class _Listening(logging.Handler):
-    """What is logged as an error is one: exceptions that the core swallowed. Nothing less is formatted."""
-
-    def __init__(self, violated: Callable[[str, str], None]) -> None:
-        super().__init__(logging.ERROR)
-        self._violated, self._seen = violated, Counter[str]()
-        self._logger = logging.getLogger("occo_celery")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        problem = record.exc_info[1] if record.exc_info else None
-        if not isinstance(problem, errors.OccoError):
-            self._violated("broken", _place(problem) if problem is not None else record.getMessage())
-
-    def __enter__(self) -> None:
-        self._level, self._propagates = self._logger.level, self._logger.propagate
-        self._logger.setLevel(logging.ERROR)
-        self._logger.propagate = False
-        self._logger.addHandler(self)
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.setLevel(self._level)
-        self._logger.propagate = self._propagates
-
-
-def _place(problem: BaseException) -> str:
-    """What broke and where, in a line."""
-    trace, places = problem.__traceback__, []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if "occo_celery" in code.co_filename and "simulation" not in code.co_filename:
-            places.append(f"{pathlib.Path(code.co_filename).name}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    return f"{type(problem).__name__}: {problem} ({' < '.join(reversed(places[-4:]))})"
