@@ -7,12 +7,12 @@ READY := $(VENV)/.installed
 .PHONY: help demo test lint simulate mutants clean
 
 help:
-	@echo "make demo   a whole life of an example on this machine: built, healed, detached, torn down"
-	@echo "make test   all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
-	@echo "make simulate [SEED=n] [RUNS=n]   the real core under simulated trouble; fresh seeds unless told"
-	@echo "make lint   ruff, mypy and the contracts between packages"
-	@echo "make mutants  takes each guard out of a copy of the code and shows the test that finds it; ONLY=\"1 breaker\""
-	@echo "make clean  remove what the others made"
+	@echo "make demo      a whole life of an example on this machine: built, healed, detached, torn down"
+	@echo "make test      all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
+	@echo "make lint      ruff, mypy and the contracts between packages"
+	@echo "make simulate  the real core under simulated trouble: fresh seeds, or SEED=n; RUNS=n of them"
+	@echo "make mutants   takes each guard out of a copy of the code and names the test that finds it; ONLY='1 breaker'"
+	@echo "make clean     remove what the others made"
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,7 +24,8 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not seeds"
+	$(BIN)/python -m pytest -m seeds -s
 
 lint: $(READY)
 	$(BIN)/ruff check
