@@ -1,8 +1,8 @@
 """Chaos on real processes: ``make chaos`` (SECONDS=, SEED=).
 
-Twenty infrastructures of ten processes are built, scaled, updated and torn down on PostgreSQL and Valkey while workers,
-beats, broker, database and nodes are killed and stopped. At the end every infrastructure must be ready
-or gone, and the process table must hold exactly what the UDS knows. Exit code 1 where anything differs.
+Twenty infrastructures of ten processes are built, scaled, updated and torn down on PostgreSQL and Valkey while
+workers, beats, broker, database and nodes are killed and stopped. At the end every infrastructure must be ready or
+gone, and the process table must hold exactly what the UDS knows. Exit code 1 where anything differs.
 """
 
 from __future__ import annotations
