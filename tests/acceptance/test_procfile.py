@@ -78,7 +78,8 @@ def test_the_procfile(runner: subprocess.Popen[bytes], environment: dict[str, st
 
     def together(condition: bool) -> bool:
         """What is waited for; one line that ends takes all others along, and waiting would be in vain."""
-        assert runner.poll() is None and " stopped (rc=" not in log(), log()
+        assert runner.poll() is None, log()
+        assert " stopped (rc=" not in log(), log()
         return condition
 
     config = settings.load(environ=environment)
