@@ -14,7 +14,7 @@ from typing import Any
 
 from occo_celery import dispatch, settings
 from occo_celery.enactor import observe, passes
-from occo_celery.infraprocessor import claims, create, drop, perform, resolve, teardown
+from occo_celery.infraprocessor import claims, create, drop, perform, resolve, sweep, teardown
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.model.message import Send
 from occo_celery.planner import breaker
@@ -135,7 +135,9 @@ class System:
     @cached_property
     def timing(self) -> claims.Timing:
         limits = self.settings.instructions
-        return claims.Timing(lease=limits.lease, call=limits.call_timeout, resend=limits.resend)
+        return claims.Timing(
+            lease=limits.lease, call=limits.call_timeout, resend=limits.resend, sweep=limits.sweep_interval
+        )
 
     @cached_property
     def infraprocessor(self) -> perform.InfraProcessor:
@@ -172,4 +174,15 @@ class System:
             now=self.now,
             resend=self.settings.instructions.resend,
             call_timeout=self.settings.instructions.call_timeout,
+        )
+
+    @cached_property
+    def sweeper(self) -> sweep.Sweeper:
+        limits = self.settings.instructions
+        return sweep.Sweeper(
+            store=self.store,
+            clouds=self.clouds,
+            send=self.send,
+            now=self.now,
+            timing=sweep.Timing(call=limits.call_timeout, interval=limits.sweep_interval, resend=limits.resend),
         )

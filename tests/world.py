@@ -46,14 +46,14 @@ class Life:
 
 
 class MortalStore(Store):
-    """A store whose transactions are ports. Statements are compiled once for all stores of the test run."""
+    """A store whose transactions are ports. One database has one engine, which knows its statements by heart."""
 
     life: Life
-    _compiled: ClassVar[dict[Any, Any]] = {}
+    _engines: ClassVar[dict[str, sa.Engine]] = {}
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.engine = self.engine.execution_options(compiled_cache=self._compiled)
+        self.engine = self._engines.setdefault(url, self.engine)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -172,6 +172,11 @@ class World:
     def teardown(self, chain: Chain) -> None:
         self.life.point("before a message")
         self.messages.append(lambda system: self._link(system, chain, chain.stage))
+        self.life.point("after a message")
+
+    def sweep(self, account: str) -> None:
+        self.life.point("before a message")
+        self.messages.append(lambda system: system.sweeper.sweep(account))
         self.life.point("after a message")
 
     def _link(self, system: wiring.System, chain: Chain, stage: int) -> None:

@@ -290,7 +290,14 @@ class InfrastructureManager:
             if infra.phase is instance.Phase.TORN_DOWN:
                 raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is torn down already")
             desired = self._system.descriptions.one(connection, infra)
-            chain = teardown.begin(connection, infra_id, desired, now=self._system.now(), token=self._system.new_id())
+            chain = teardown.begin(
+                connection,
+                infra_id,
+                desired,
+                now=self._system.now(),
+                token=self._system.new_id(),
+                resend=self._system.settings.instructions.resend,
+            )
         if chain is not None:
             try:
                 self._system.send.teardown(chain)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from occo_celery import errors, wiring
+from occo_celery.infraprocessor import teardown
 from occo_celery.model.instance import Operation
 from occo_celery.model.message import Chain, Claim
 from occo_celery.simulation import baton, faults, life, ports
-from occo_celery.tasks import entry
 
 #: Seconds: an ordinary message takes at most this long, one that is late at most that long.
 PROMPT = 0.05
@@ -109,7 +109,7 @@ class Sender:
         done = act(chain.infra_id, chain.token, stage)
         following, again = (stage + 1, 0) if done else (stage, retries + 1)
         if following < chain.levels + 2:
-            wait = 0.0 if done else min(entry.LONGEST_RETRY, entry.FIRST_RETRY * 1.5 ** min(retries, 30))
+            wait = 0.0 if done else teardown.again_after(retries, system.settings.instructions.resend)
             name = f"teardown {chain.infra_id} {following}"
             self._broker.publish(name, lambda other: self._link(other, chain, following, again), wait)
 

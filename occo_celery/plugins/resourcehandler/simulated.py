@@ -107,7 +107,7 @@ class SimulatedHandler(base.ResourceHandler):
         self._cloud.end(instance_id, dropped_at=now, gone_at=now + behaviour.shutdown_time)
         self._answer(behaviour, late)
 
-    def sweep(self, infra_id: str, timeout: float) -> tuple[base.Seen, ...]:
+    def sweep(self, infra_id: str | None, timeout: float) -> tuple[base.Seen, ...]:
         then = self._read("sweep", timeout)
         return tuple(instance.seen(then) for instance in self._cloud.listed_infra(infra_id, then))
 

@@ -26,12 +26,17 @@ PAIR: dict[str, Any] = {
 }
 
 
+#: The longest of these are cut into pieces, for the cores to share.
+PARTS = 4
+
+
 class Lives:
-    """The same world again and again, on a fresh database each time."""
+    """The same world again and again, on a fresh database each time: its file is emptied in between."""
 
     def __init__(self, folder: pathlib.Path, **options: Any) -> None:
         self._folder, self._options, self._count = folder, options, 0
-        self._empty = folder / "empty.sqlite"
+        self._empty, self._used = folder / "empty.sqlite", folder / "uds.sqlite"
+        self._last: World | None = None
         store = Store(f"sqlite:///{self._empty}")
         migrate.upgrade(store)
         store.close()
@@ -40,10 +45,14 @@ class Lives:
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
-        shutil.copy(self._empty, folder / "uds.sqlite")
-        world = World(f"sqlite:///{folder / 'uds.sqlite'}", folder, **self._options)
-        world.define()
-        return world
+        if self._last is not None:
+            self._last.close()
+        for rest in ("-wal", "-shm"):
+            pathlib.Path(f"{self._used}{rest}").unlink(missing_ok=True)
+        shutil.copy(self._empty, self._used)
+        self._last = World(f"sqlite:///{self._used}", folder, **self._options)
+        self._last.define()
+        return self._last
 
 
 def survive(
@@ -51,10 +60,13 @@ def survive(
     prepare: Callable[[World], Any],
     act: Callable[[World, Any], None],
     check: Callable[[World, Any], None],
+    part: int = 0,
+    of: int = 1,
 ) -> int:
-    """Die at every point of ``act`` once, go on with new processes, check; returns how many points there were."""
+    """Die at every point of ``act`` once (or at every ``of``-th), go on with new processes, check; returns how many
+    points there were."""
     points = _count(lives, prepare, act)
-    for point in range(points):
+    for point in range(part, points, of):
         world = lives.world()
         given = prepare(world)
         world.reborn(dies_at=point)
@@ -148,8 +160,9 @@ def heal(world: World, infra_id: str) -> None:
     world.run(5)
 
 
-def test_healing(tmp_path: pathlib.Path) -> None:
-    survive(Lives(tmp_path), kill_one, heal, complete_and_nothing_else)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_healing(tmp_path: pathlib.Path, part: int) -> None:
+    survive(Lives(tmp_path), kill_one, heal, complete_and_nothing_else, part, PARTS)
 
 
 def detached(world: World) -> str:
@@ -182,8 +195,9 @@ def _phase(world: World, infra_id: str) -> str:
         return infrastructures.get(connection, infra_id).phase.value
 
 
-def test_tearing_down(tmp_path: pathlib.Path) -> None:
-    survive(Lives(tmp_path), detached, tear_down, nothing_left)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_tearing_down(tmp_path: pathlib.Path, part: int) -> None:
+    survive(Lives(tmp_path), detached, tear_down, nothing_left, part, PARTS)
 
 
 def half_built(world: World) -> str:

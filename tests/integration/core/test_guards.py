@@ -95,6 +95,35 @@ def test_1_an_operation_is_held_by_one(world: World) -> None:
     assert take(world, node_id) is None
 
 
+def test_1_a_holder_that_was_overtaken_writes_nothing(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node_id = planned(world, infra_id, "a").node_id
+    first = take(world, node_id)
+    world.time += 1000.0  # its lease is over
+    second = take(world, node_id)
+    assert first is not None
+    assert second is not None
+    token = first.operation.token or ""
+    with world.system.store.write() as connection:
+        assert not operations.held(connection, node_id, token, stage=7)
+        assert not operations.give_back(connection, node_id, token, retry_at=0.0, reason=None)
+        assert not operations.end(connection, node_id, token)
+        operation = operations.get(connection, node_id)
+    assert operation is not None
+    assert (operation.token, operation.stage) == (second.operation.token, 0)
+
+
+def test_2_nothing_begins_while_it_is_suspended(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node_id = planned(world, infra_id, "a").node_id
+    with world.system.store.write() as connection:
+        infrastructures.change(connection, infra_id, suspended=True)
+    assert take(world, node_id) is None
+    assert all_nodes(world, infra_id) == []
+
+
 def test_2_an_intent_of_an_earlier_attach_is_not_begun(world: World) -> None:
     infra_id = world.manager.add(ONE)
     world.deliver(1)
@@ -113,6 +142,17 @@ def test_3_a_dependee_that_has_gone_since_the_plan_holds_the_creation_back(world
         nodes.observed(connection, node_a.node_id, node_a.version, status="failed")
     assert take(world, node_b.node_id) is None
     assert "b" not in {one.node_name for one in all_nodes(world, infra_id)}, "the next pass plans anew"
+
+
+def test_4_a_call_is_not_sent_once_the_operation_was_taken_away(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node_id = planned(world, infra_id, "a").node_id
+    job = take(world, node_id)
+    with world.system.store.write() as connection:
+        operations.delete(connection, node_id)
+    perform(world, job)
+    assert "create" not in world.cloud.calls()
 
 
 def test_4_a_call_that_could_outlast_its_lease_is_not_sent(world: World) -> None:
@@ -192,6 +232,26 @@ def test_7_an_instance_that_lists_do_not_show_yet_is_dropped_all_the_same(make_w
     handle = world.manager.tear_down(infra_id)
     world.run_until(lambda: handle.state == "torn_down", seconds=120)
     assert world.living() == []
+
+
+def test_7_a_drop_is_over_when_the_instance_was_not_listed_for_the_grace(world: World) -> None:
+    """That a list does not show it, and that a delete finds nothing, may both be the cloud's list lagging behind."""
+    infra_id = world.manager.add(ONE)
+    world.run(5)
+    (node,) = all_nodes(world, infra_id)
+    world.manager.detach(infra_id)
+    world.cloud.kill(node.node_id)
+    handle = world.manager.tear_down(infra_id)
+    grace = base_traits(world).absence_grace
+    began = world.time
+    while all_nodes(world, infra_id):
+        world.run(0.25)
+    assert world.time - began >= grace
+    world.run_until(lambda: handle.state == "torn_down")
+
+
+def base_traits(world: World) -> base.Traits:
+    return world.system.clouds.traits({"type": world.kind})
 
 
 def test_8_a_row_that_changed_during_the_pass_is_left_to_the_next(world: World) -> None:
