@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import queue
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -97,17 +99,31 @@ def spread(seeds: Sequence[int], mode: str | None, minutes: float, jobs: int) ->
         for job in range(jobs)
         if seeds[job::jobs]
     ]
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    readers = [threading.Thread(target=_read, args=(process, lines), daemon=True) for process in started]
     try:
-        for process in started:
-            assert process.stdout is not None
-            for line in process.stdout:
+        for reader in readers:
+            reader.start()
+        for _ in started:
+            while (line := lines.get()) is not None:
                 yield from_line(line)
-            if process.wait() != 0:
-                raise RuntimeError(f"a process of the simulation ended with {process.returncode}")
+        if any(process.wait() for process in started):
+            raise RuntimeError("a process of the simulation failed")
     finally:
         for process in started:
             process.kill()
             process.wait()
+        for reader in readers:
+            reader.join()
+
+
+def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:
+    """All at the same time: a process whose pipe is full waits. None when it has ended."""
+    assert process.stdout is not None
+    with process.stdout as output:
+        for line in output:
+            lines.put(line)
+    lines.put(None)
 
 
 def to_line(result: world.Result) -> str:
