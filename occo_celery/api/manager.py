@@ -163,7 +163,7 @@ class InfrastructureManager:
             withdraw.withdraw(connection, infra_id, now=now)
             begun = operations.of(connection, infra_id)
         self._hurry(begun)
-        if not waiting.until(lambda: not self._running(infra_id), wait_timeout):
+        if not waiting.until(lambda: not self._running(infra_id), wait_timeout, self._system):
             running = self._running(infra_id)
             if running:
                 raise errors.StillRunning(infra_id, [_instruction(one) for one in running], wait_timeout)
@@ -290,7 +290,14 @@ class InfrastructureManager:
             if infra.phase is instance.Phase.TORN_DOWN:
                 raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is torn down already")
             desired = self._system.descriptions.one(connection, infra)
-            chain = teardown.begin(connection, infra_id, desired, now=self._system.now(), token=self._system.new_id())
+            chain = teardown.begin(
+                connection,
+                infra_id,
+                desired,
+                now=self._system.now(),
+                token=self._system.new_id(),
+                resend=self._system.settings.instructions.resend,
+            )
         if chain is not None:
             try:
                 self._system.send.teardown(chain)

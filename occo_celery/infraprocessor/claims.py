@@ -113,14 +113,13 @@ class Claims:
         if not _managed(infra, operation) or node.node_name not in desired.node_lookup:
             return self._undo(connection, operation, node, send_until=send_until)
         if operation.begun:
-            self._hold_doubt(connection, operation, node, send_until)
             return CreateJob(operation=operation, node=node, desired=desired, first=False, send_until=send_until)
         # Guard 3: between plan and claim a dependee may have gone. The next pass plans anew.
         instances = nodes.of(connection, infra.infra_id)
         if plan.missing_dependee(desired, node.node_name, plan.ready_counts(instances), infra.targets):
             withdraw.cancel(connection, node)
             return None
-        node = self._begin(connection, operation, node, desired, instances, now=now, send_until=send_until)
+        node = self._begin(connection, operation, node, desired, instances, now=now)
         return CreateJob(operation=operation, node=node, desired=desired, first=True, send_until=send_until)
 
     def _begin(
@@ -132,7 +131,6 @@ class Claims:
         instances: Any,
         *,
         now: float,
-        send_until: float,
     ) -> instance.Instance:
         """Freeze the choice of implementation and inputs (guard 6), before anything is sent.
 
@@ -158,7 +156,6 @@ class Claims:
         assert moved, f"node {node.node_id} is {node.lifecycle}, its creation was not begun"
         node = replace(node, lifecycle=Lifecycle.CREATING, version=node.version + 1, **frozen)
         operations.held(connection, node.node_id, operation.token or "", begun=True)
-        self._hold_doubt(connection, operation, node, send_until)
         self._use(connection, account, implementation, now)
         return node
 
@@ -170,20 +167,6 @@ class Claims:
                 self._used.add(account)
             else:
                 used.use(connection, account, implementation, sweep_due=now + self._timing.sweep)
-
-    def _hold_doubt(
-        self, connection: sa.Connection, operation: instance.Operation, node: instance.Instance, send_until: float
-    ) -> None:
-        """Until when a call sent under this claim may still come true (guards 5 and 10)."""
-        assert node.implementation is not None
-        settle = self._clouds.traits(node.implementation["resource"]).settle
-        doubt_until = send_until + self._timing.call + settle
-        operations.held(
-            connection,
-            operation.target,
-            operation.token or "",
-            doubt_until=max(operation.doubt_until, doubt_until),
-        )
 
     def _undo(
         self,

@@ -23,12 +23,30 @@ from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds without a sign of life after which beat starts a chain anew; links retry more often than that.
-HEARTBEAT = 30.0
+
+#: A link that is not done is called again after this many seconds, half as much more each time, at most ``resend``.
+FIRST_RETRY = 0.2
+
+
+def again_after(retries: int, resend: float) -> float:
+    """Seconds until a link that is not done is called again, after so many times."""
+    return float(min(resend, FIRST_RETRY * 1.5 ** min(retries, 30)))
+
+
+def heartbeat(resend: float) -> float:
+    """Seconds without a sign of life after which beat starts a chain anew; links that are not done are called again
+    within ``resend``."""
+    return 3 * resend
 
 
 def begin(
-    connection: sa.Connection, infra_id: str, desired: description.StaticDescription, *, now: float, token: str
+    connection: sa.Connection,
+    infra_id: str,
+    desired: description.StaticDescription,
+    *,
+    now: float,
+    token: str,
+    resend: float,
 ) -> Chain | None:
     """Ask for the end of an infrastructure; the chain is to be sent after the commit, None if one is under way.
 
@@ -48,7 +66,7 @@ def begin(
         node_name=desired.name,
         epoch=0,
         now=now,
-        resend=HEARTBEAT,
+        resend=heartbeat(resend),
         token=token,
         begun=True,
     )
@@ -186,7 +204,7 @@ class Teardown:
         operation = operations.get(connection, infra_id)
         if operation is None or operation.token != token or operation.stage != stage:
             return None
-        operations.held(connection, infra_id, token, due=self._now() + HEARTBEAT)
+        operations.held(connection, infra_id, token, due=self._now() + heartbeat(self._resend))
         return operation
 
     def _advance(self, infra_id: str, token: str, stage: int) -> bool:

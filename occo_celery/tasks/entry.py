@@ -15,16 +15,13 @@ import celery
 from celery import signals
 
 from occo_celery import dispatch, errors, settings, wiring
+from occo_celery.infraprocessor import teardown
 from occo_celery.model.message import Claim
 from occo_celery.tasks import signs
 from occo_celery.uds import migrate
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
-
-#: A teardown link that is not done is called again after this many seconds, half as much more each time.
-FIRST_RETRY = 0.2
-LONGEST_RETRY = 10.0
 
 
 class PerProcess:
@@ -107,5 +104,5 @@ def register(app: celery.Celery, system: PerProcess) -> None:
 def _until(task: Any, done: bool) -> None:
     """Let the chain go on when the link is done, else have the link called again; nobody waits in a task."""
     if not done:
-        wait = min(LONGEST_RETRY, FIRST_RETRY * 1.5 ** min(task.request.retries, 30))
+        wait = teardown.again_after(task.request.retries, task.app.conf.occo_settings.instructions.resend)
         raise task.retry(countdown=wait, argsrepr=task.request.argsrepr)  # it keeps what Flower shows

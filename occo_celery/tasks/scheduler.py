@@ -81,9 +81,9 @@ class Due:
             if operation.kind is instance.OperationKind.TEARDOWN:
                 infra = infrastructures.get(connection, operation.infra_id)
                 desired = self._system.descriptions.one(connection, infra)
-                operations.held(
-                    connection, operation.target, operation.token, due=self._system.now() + teardown.HEARTBEAT
-                )
+                resend = self._system.settings.instructions.resend
+                due_at = self._system.now() + teardown.heartbeat(resend)
+                operations.held(connection, operation.target, operation.token or "", due=due_at)
                 chains.append(teardown.resume(connection, operation, desired, token=self._system.new_id()))
         return chains
 

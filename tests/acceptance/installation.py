@@ -22,6 +22,9 @@ from tests.contract.cases import wait_until
 OCCO = (sys.executable, "-m", "occo_celery.cli.main")
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
+#: Where instances get their addresses: installations that tests run at the same time are strangers to each other.
+NETWORK = f"127.{80 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}.0.0/16"
+
 #: What each program says when it is at work.
 COMMANDS = {
     "passes": ("worker", "passes"),
@@ -147,7 +150,8 @@ def _configuration(home: pathlib.Path, url: str, broker: str, interval: float) -
         "instructions": {"lease": 30.0, "call_timeout": 5.0, "resend": 3.0},
     }
     components = (
-        "components:\n  resourcehandler: !ResourceHandler {}\n  configmanager: !ConfigManager {}\n"
+        f"components:\n  resourcehandler: !ResourceHandler {{process: {{network: {NETWORK}}}}}\n"
+        "  configmanager: !ConfigManager {}\n"
         f"  uds: !UDS {{url: '{url}'}}\n"
     )
     return head + components + yaml.safe_dump(rest)

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.acceptance.installation import EXAMPLES, OCCO, Installation
+from tests.acceptance.installation import EXAMPLES, NETWORK, OCCO, Installation
 from tests.contract.cases import wait_until
 
 ROOT = EXAMPLES.parent
@@ -44,7 +44,7 @@ def test_the_example_of_the_readme(installation: Installation) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["store", "app", "gateway"]
-    assert done.stdout.count("127.77.") == 4
+    assert done.stdout.count(f"{NETWORK[:6]}.") == 4
     assert installation.nodes() == []
 
 
