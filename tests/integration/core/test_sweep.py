@@ -289,3 +289,17 @@ def test_accounts_in_use_before_the_upgrade_are_swept_at_once(store: Store) -> N
     }
     assert {one.sweep_due for one in found.values()} == {0.0}
     assert found["old"].misses == 2
+
+
+def test_what_is_being_dropped_is_no_orphan_any_more(world: World) -> None:
+    infra_id = ready(world)
+    make(world, "behind-our-back", infra_id)
+    name = account_name(world)
+    section = {"resource": {"type": "simulated"}}
+    orphans = world.system.sweeper.look(name, section).orphans
+    assert len(orphans) == 1
+    assert len(world.system.sweeper._intend(orphans, section)) == 1
+    assert world.system.sweeper.look(name, section).orphans == ()
+    # Another worker, that had looked before this one wrote.
+    assert world.system.sweeper._intend(orphans, section) == []
+    assert kinds(world) == ["stray"]
