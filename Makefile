@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint mutants clean
+.PHONY: help demo test lint simulate chaos mutants clean
 
 help:
-	@echo "make demo   a whole life of an example on this machine: built, healed, detached, torn down"
-	@echo "make test   all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
-	@echo "make lint   ruff, mypy and the contracts between packages"
-	@echo "make mutants  takes each guard out of a copy of the code and shows the test that finds it; ONLY=\"1 breaker\""
-	@echo "make clean  remove what the others made"
+	@echo "make demo      a whole life of an example on this machine: built, healed, detached, torn down"
+	@echo "make test      all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
+	@echo "make lint      ruff, mypy and the contracts between packages"
+	@echo "make simulate  the real core under simulated trouble: fresh seeds, or SEED=n; RUNS=n of them"
+	@echo "make chaos     real processes, killed and stopped; SECONDS=n of trouble, SEED=n"
+	@echo "make mutants   takes each guard out of a copy of the code and names the test that finds it; ONLY='1 breaker'"
+	@echo "make clean     remove what the others made"
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,13 +25,22 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not seeds"
+	$(BIN)/python -m pytest -m seeds -s
 
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+RUNS ?= 200
+simulate: $(READY)
+	$(BIN)/python -m occo_celery.simulation --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+
+SECONDS ?= 100
+chaos: $(READY)
+	$(BIN)/python -W ignore -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants $(ONLY)

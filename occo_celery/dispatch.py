@@ -27,6 +27,7 @@ DROP = "drop-node"
 DROP_LEVEL = "drop-level"
 SWEEP = "sweep"
 FINISH = "finish"
+SWEEP_ACCOUNT = "sweep-account"
 
 #: Two worker programs, so that a slow cloud never starves the passes. The same in client and worker: the later links
 #: of a chain are routed by the worker.
@@ -37,6 +38,7 @@ QUEUES = {
     DROP_LEVEL: "instructions",
     SWEEP: "instructions",
     FINISH: "instructions",
+    SWEEP_ACCOUNT: "instructions",
 }
 
 #: Seconds after which the broker gives a message that was not acknowledged to somebody else.
@@ -190,6 +192,11 @@ class Dispatch:
         ]
         with self._answers():
             canvas.chain(*links, app=self._app).apply_async()
+
+    def sweep(self, account: str) -> None:
+        """One message an account."""
+        with self._answers():
+            self._app.send_task(SWEEP_ACCOUNT, args=[account], argsrepr=f"(account={account})")
 
     def check(self) -> None:
         """Raise BrokerUnavailable if the broker does not answer now."""

@@ -76,6 +76,7 @@ class Instructions:
     backoff_first: float = 1.0
     backoff_longest: float = 300.0
     resend: float = 10.0  # a message that led to nothing is sent again
+    sweep_interval: float = 21600.0  # every cloud account is looked through for what nobody knows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -6,6 +6,7 @@ Called by api/ and tasks/. Nothing here decides anything.
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Any
 
 from occo_celery import dispatch, settings
 from occo_celery.enactor import observe, passes
-from occo_celery.infraprocessor import claims, create, drop, perform, resolve, teardown
+from occo_celery.infraprocessor import claims, create, drop, perform, resolve, sweep, teardown
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.model.message import Send
 from occo_celery.planner import breaker
@@ -34,7 +35,7 @@ class System:
     """Everything that a process of this installation works with, made when first used.
 
     One a process: it holds connections, so a forked child makes its own. Tests and simulations hand in their own
-    store, send, clouds, clock and randomness.
+    store, send, clouds, clock, randomness and a way to wait (``sleep``, like time.sleep, on the clock of ``now``).
     """
 
     def __init__(
@@ -47,10 +48,14 @@ class System:
         now: Callable[[], float] | None = None,
         new_id: Callable[[], str] = new_id,
         rng: random.Random | None = None,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self.settings, self.new_id = config, new_id
         self._send, self._store, self._clouds, self._now = send, store, clouds, now
         self._rng = rng or random.Random()
+        self.sleep = sleep or time.sleep
+        #: Seconds from an arbitrary moment on; what callers of the API wait by.
+        self.monotonic = now if now is not None and sleep is not None else time.monotonic
         self._managers: dict[str, configmanager.ConfigManager] = {}
 
     @cached_property
@@ -96,18 +101,22 @@ class System:
         return resolve.Resolver(self.settings.auth.secret, self.contextualisation)
 
     @cached_property
-    def enactor(self) -> passes.Enactor:
+    def observer(self) -> observe.Observer:
         limits = self.settings.enactor
-        observer = observe.Observer(
+        return observe.Observer(
             self.clouds,
             self.manager,
             {name: registry.load("health_check", name)() for name in registry.names("health_check")},
             deadline=limits.pass_deadline,
             health_limit=limits.health_limit,
         )
+
+    @cached_property
+    def enactor(self) -> passes.Enactor:
+        limits = self.settings.enactor
         return passes.Enactor(
             store=self.store,
-            observer=observer,
+            observer=self.observer,
             names=self.resolver.names,
             send=self.send,
             now=self.now,
@@ -126,7 +135,9 @@ class System:
     @cached_property
     def timing(self) -> claims.Timing:
         limits = self.settings.instructions
-        return claims.Timing(lease=limits.lease, call=limits.call_timeout, resend=limits.resend)
+        return claims.Timing(
+            lease=limits.lease, call=limits.call_timeout, resend=limits.resend, sweep=limits.sweep_interval
+        )
 
     @cached_property
     def infraprocessor(self) -> perform.InfraProcessor:
@@ -163,4 +174,15 @@ class System:
             now=self.now,
             resend=self.settings.instructions.resend,
             call_timeout=self.settings.instructions.call_timeout,
+        )
+
+    @cached_property
+    def sweeper(self) -> sweep.Sweeper:
+        limits = self.settings.instructions
+        return sweep.Sweeper(
+            store=self.store,
+            clouds=self.clouds,
+            send=self.send,
+            now=self.now,
+            timing=sweep.Timing(call=limits.call_timeout, interval=limits.sweep_interval, resend=limits.resend),
         )

@@ -174,6 +174,11 @@ class World:
         self.messages.append(lambda system: self._link(system, chain, chain.stage))
         self.life.point("after a message")
 
+    def sweep(self, account: str) -> None:
+        self.life.point("before a message")
+        self.messages.append(lambda system: system.sweeper.sweep(account))
+        self.life.point("after a message")
+
     def _link(self, system: wiring.System, chain: Chain, stage: int) -> None:
         links = system.teardown
         act = links.drop_level if stage < chain.levels else links.sweep if stage == chain.levels else links.finish

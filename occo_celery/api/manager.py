@@ -163,7 +163,7 @@ class InfrastructureManager:
             withdraw.withdraw(connection, infra_id, now=now)
             begun = operations.of(connection, infra_id)
         self._hurry(begun)
-        if not waiting.until(lambda: not self._running(infra_id), wait_timeout):
+        if not waiting.until(lambda: not self._running(infra_id), wait_timeout, self._system):
             running = self._running(infra_id)
             if running:
                 raise errors.StillRunning(infra_id, [_instruction(one) for one in running], wait_timeout)

@@ -88,7 +88,7 @@ class InfrastructureMaintenanceProcess:
 
         timeout: seconds; raises WaitTimeout, saying what is not ready, when they have passed.
         """
-        if not waiting.until(self._is_ready, timeout):
+        if not waiting.until(self._is_ready, timeout, self._system):
             raise errors.WaitTimeout(
                 f"infrastructure {self.infra_id} is not ready after {timeout:g} s: {'; '.join(self._unready())}"
             )

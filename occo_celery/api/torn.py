@@ -50,7 +50,7 @@ class TearDown:
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when the infrastructure is torn down. timeout: seconds; raises WaitTimeout, saying what is left."""
-        if not waiting.until(lambda: self.state == instance.Phase.TORN_DOWN.value, timeout):
+        if not waiting.until(lambda: self.state == instance.Phase.TORN_DOWN.value, timeout, self._system):
             progress = self.progress
             trouble = f": {'; '.join(progress.trouble)}" if progress.trouble else ""
             raise errors.WaitTimeout(

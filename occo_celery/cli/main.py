@@ -15,7 +15,7 @@ import typer
 
 import occo_celery
 from occo_celery import errors
-from occo_celery.cli import changes, context, infrastructures, installation, looking, programs
+from occo_celery.cli import changes, context, doctor, infrastructures, installation, looking, programs
 
 app = typer.Typer(
     name="occo",
@@ -55,6 +55,7 @@ def common(
 infrastructures.add_to(app)
 changes.add_to(app)
 looking.add_to(app)
+doctor.add_to(app)
 installation.add_to(app)
 programs.add_to(app)
 

@@ -120,7 +120,9 @@ class Observer:
                     jobs.append(self._job(look, addresses))
             drafts[one.node_id] = (look, sightings, config)
         healths = (
-            checks.examine_all(jobs, self._checks, limit=self._health_limit, deadline=self._deadline) if jobs else {}
+            checks.examine_all(jobs, self._checks, limit=self._health_limit, deadline=self._deadline)
+            if jobs and self._checks
+            else {}
         )
         for node_id, (look, sightings, config) in drafts.items():
             answers.observations[node_id] = self._observation(look, sightings, config, healths.get(node_id), answers)

@@ -158,7 +158,7 @@ class Recorder:
         for node_id, found in self._draft.strays.items():
             for stray in found:
                 node = by_id[node_id]
-                target = f"stray:{stray.instance_id}:{node_id}"[:255]
+                target = operations.stray_target(stray.instance_id, node_id)
                 if operations.get(self._connection, target) is not None:
                     continue
                 detail = {

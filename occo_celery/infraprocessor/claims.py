@@ -7,7 +7,7 @@ nothing to do: done already, held by another, not yet due, or not wanted any mor
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from occo_celery.infraprocessor import resolve, withdraw
 from occo_celery.model import description, instance, status
 from occo_celery.planner import plan
 from occo_celery.plugins.resourcehandler import clouds as accounts
+from occo_celery.uds import accounts as used
 from occo_celery.uds import definitions, infrastructures, nodes, operations
 
 Kind = instance.OperationKind
@@ -27,11 +28,12 @@ Lifecycle = instance.Lifecycle
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """Seconds. lease: of an operation; call: a cloud call's time-out, at most a third of the lease;
-    resend: after which a lost message is sent again."""
+    resend: after which a lost message is sent again; sweep: from one look through an account to the next."""
 
     lease: float
     call: float
     resend: float
+    sweep: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ class Claims:
     ) -> None:
         self._clouds, self._descriptions = clouds, descriptions
         self._new_id, self._rng, self._timing = new_id, rng, timing
+        self._used: set[str] = set()
 
     def take(self, connection: sa.Connection, target: str, now: float) -> Job | None:
         """Take one operation, if it is there to be taken."""
@@ -110,14 +113,13 @@ class Claims:
         if not _managed(infra, operation) or node.node_name not in desired.node_lookup:
             return self._undo(connection, operation, node, send_until=send_until)
         if operation.begun:
-            self._hold_doubt(connection, operation, node, send_until)
             return CreateJob(operation=operation, node=node, desired=desired, first=False, send_until=send_until)
         # Guard 3: between plan and claim a dependee may have gone. The next pass plans anew.
         instances = nodes.of(connection, infra.infra_id)
         if plan.missing_dependee(desired, node.node_name, plan.ready_counts(instances), infra.targets):
             withdraw.cancel(connection, node)
             return None
-        node = self._begin(connection, operation, node, desired, instances, now=now, send_until=send_until)
+        node = self._begin(connection, operation, node, desired, instances, now=now)
         return CreateJob(operation=operation, node=node, desired=desired, first=True, send_until=send_until)
 
     def _begin(
@@ -129,7 +131,6 @@ class Claims:
         instances: Any,
         *,
         now: float,
-        send_until: float,
     ) -> instance.Instance:
         """Freeze the choice of implementation and inputs (guard 6), before anything is sent.
 
@@ -155,22 +156,17 @@ class Claims:
         assert moved, f"node {node.node_id} is {node.lifecycle}, its creation was not begun"
         node = replace(node, lifecycle=Lifecycle.CREATING, version=node.version + 1, **frozen)
         operations.held(connection, node.node_id, operation.token or "", begun=True)
-        self._hold_doubt(connection, operation, node, send_until)
+        self._use(connection, account, implementation, now)
         return node
 
-    def _hold_doubt(
-        self, connection: sa.Connection, operation: instance.Operation, node: instance.Instance, send_until: float
-    ) -> None:
-        """Until when a call sent under this claim may still come true (guards 5 and 10)."""
-        assert node.implementation is not None
-        settle = self._clouds.traits(node.implementation["resource"]).settle
-        doubt_until = send_until + self._timing.call + settle
-        operations.held(
-            connection,
-            operation.target,
-            operation.token or "",
-            doubt_until=max(operation.doubt_until, doubt_until),
-        )
+    def _use(self, connection: sa.Connection, account: str, implementation: Mapping[str, Any], now: float) -> None:
+        """Put an account on the books before anything is made on it: a node that goes elsewhere forgets it, the
+        sweep must not. It is only kept in mind once it was seen there: this transaction may yet be rolled back."""
+        if account not in self._used:
+            if used.is_used(connection, account):
+                self._used.add(account)
+            else:
+                used.use(connection, account, implementation, sweep_due=now + self._timing.sweep)
 
     def _undo(
         self,

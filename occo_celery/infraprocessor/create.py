@@ -78,13 +78,14 @@ class Creator:
         )
 
     def _may_send(self, job: claims.CreateJob, rendered: resolve.Rendered) -> bool:
-        """The last look before the call: time is left (guard 4), it is ours, what it tells is on record (guard 6)."""
-        node, token, now = job.node, job.operation.token or "", self._now()
+        """The last look before the call: it is ours, time is left (guard 4), what it tells is on record (guard 6)."""
+        node, token = job.node, job.operation.token or ""
         with self._store.write() as connection:
+            if not operations.is_held(connection, node.node_id, token):
+                return False
+            now = self._now()  # only now: opening the transaction, or waiting for the row, may have taken long
             if now > job.send_until:
                 operations.give_back(connection, node.node_id, token, retry_at=now, reason=None)
-                return False
-            if not operations.is_held(connection, node.node_id, token):
                 return False
             if node.context_hash is None:
                 nodes.move(
@@ -94,20 +95,42 @@ class Creator:
                     Lifecycle.CREATING,
                     context_hash=rendered.context_hash,
                 )
+            if self._creates(job, rendered):
+                self._hold_doubt(connection, job)
         if node.context_hash not in (None, rendered.context_hash):
             log.warning("create_node %s: what it is told has changed since the first call", node.node_id)
         return True
 
+    def _creates(self, job: claims.CreateJob, rendered: resolve.Rendered) -> bool:
+        """Whether the cloud is asked to create. False if an earlier call is in doubt and must not be repeated."""
+        same = job.node.context_hash in (None, rendered.context_hash)
+        return job.first or (same and self._traits(job).idempotent)
+
+    def _traits(self, job: claims.CreateJob) -> resourcehandler.Traits:
+        assert job.node.implementation is not None
+        return self._clouds.traits(job.node.implementation["resource"])
+
+    def _hold_doubt(self, connection: sa.Connection, job: claims.CreateJob) -> None:
+        """Until when the call that is about to be sent may still come true (guards 5 and 10). Looking an earlier one
+        up does not prolong its doubt, or it would never end."""
+        doubt_until = job.send_until + self._timing.call + self._traits(job).settle
+        operations.held(
+            connection,
+            job.operation.target,
+            job.operation.token or "",
+            doubt_until=max(job.operation.doubt_until, doubt_until),
+        )
+
     def _make(self, job: claims.CreateJob, rendered: resolve.Rendered) -> resourcehandler.Seen | None:
         """Call the cloud; None if an earlier call is in doubt and must not be repeated, and nothing is there."""
-        handler = self._handler(job.node)
-        assert job.node.implementation is not None
-        repeatable = self._clouds.traits(job.node.implementation["resource"]).idempotent
-        same = job.node.context_hash in (None, rendered.context_hash)
-        if not job.first and not (repeatable and same):
-            found = handler.observe([job.node.node_id], self._timing.call)[job.node.node_id]
-            return found[0] if found else None
-        return handler.create(rendered.creation)
+        if not self._creates(job, rendered):
+            return self._look(job)
+        return self._handler(job.node).create(rendered.creation)
+
+    def _look(self, job: claims.CreateJob) -> resourcehandler.Seen | None:
+        """What the cloud lists under the tag of the instance."""
+        found = self._handler(job.node).observe([job.node.node_id], self._timing.call)[job.node.node_id]
+        return found[0] if found else None
 
     def _handler(self, node: instance.Instance) -> resourcehandler.ResourceHandler:
         assert node.account is not None
@@ -126,6 +149,7 @@ class Creator:
                     Lifecycle.RUNNING,
                     instance_id=seen.instance_id,
                     addresses=list(seen.addresses),
+                    called_at=now,  # however long it took until a call succeeded: its time to come up begins now
                     reason=status.Reason(code="booting", since=now),
                 )
                 events.add(
@@ -179,8 +203,16 @@ class Creator:
     def _refused(self, job: claims.CreateJob, problem: errors.ResourceError) -> Claim | None:
         """Nothing was made by this call. Other implementations are next, unless an earlier call is still in doubt."""
         now, node = self._now(), job.node
-        if not job.first and now < job.operation.doubt_until:
-            return self._doubtful(job, problem)
+        if not job.first:
+            if now < job.operation.doubt_until:
+                return self._doubtful(job, problem)
+            # This call made nothing, but an earlier one may have, and what it made must not be left behind.
+            try:
+                earlier = self._look(job)
+            except errors.ResourceError as unseen:
+                return self._doubtful(job, unseen)
+            if earlier is not None:
+                return self._made(job, earlier)
         permanent = isinstance(problem, errors.PermanentError)
         tried = (*job.operation.tried, *(() if node.position is None else (node.position,)))
         with self._store.write() as connection:

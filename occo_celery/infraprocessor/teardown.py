@@ -24,6 +24,15 @@ from occo_celery.uds.store import Store
 log = logging.getLogger(__name__)
 
 
+#: A link that is not done is called again after this many seconds, half as much more each time, at most ``resend``.
+FIRST_RETRY = 0.2
+
+
+def again_after(retries: int, resend: float) -> float:
+    """Seconds until a link that is not done is called again, after so many times."""
+    return float(min(resend, FIRST_RETRY * 1.5 ** min(retries, 30)))
+
+
 def heartbeat(resend: float) -> float:
     """Seconds without a sign of life after which beat starts a chain anew; links that are not done are called again
     within ``resend``."""

@@ -43,5 +43,8 @@ class Send(Protocol):
 
     def teardown(self, chain: Chain) -> None: ...
 
+    def sweep(self, account: str) -> None:
+        """Have a cloud account looked through."""
+
     def check(self) -> None:
         """Raise BrokerUnavailable if the broker does not answer now."""

@@ -15,15 +15,13 @@ import celery
 from celery import signals
 
 from occo_celery import dispatch, errors, settings, wiring
+from occo_celery.infraprocessor import teardown
 from occo_celery.model.message import Claim
+from occo_celery.tasks import signs
 from occo_celery.uds import migrate
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
-
-#: A teardown link that is not done is called again after this many seconds, half as much more each time, and at most
-#: the configuration's instructions.resend: beat takes a chain for dead that is silent for a multiple of that.
-FIRST_RETRY = 0.2
 
 
 class PerProcess:
@@ -48,6 +46,7 @@ def make_worker_app(config: settings.Settings | None = None) -> celery.Celery:
     register(app, PerProcess(config))
     app.conf.occo_settings = config
     signals.worker_init.connect(lambda **_: _refuse_unless_usable(config), weak=False)
+    signs.of_worker(config)
     if config.logging is not None:
         signals.setup_logging.connect(lambda **_: logging.config.dictConfig(dict(config.logging or {})), weak=False)
     return app
@@ -85,6 +84,10 @@ def register(app: celery.Celery, system: PerProcess) -> None:
     def drop_node(targets: list[str]) -> None:
         system().infraprocessor.perform(targets)
 
+    @app.task(name=dispatch.SWEEP_ACCOUNT)
+    def sweep_account(account: str) -> None:
+        system().sweeper.sweep(account)
+
     @app.task(name=dispatch.DROP_LEVEL, bind=True, max_retries=None, reject_on_worker_lost=True)
     def drop_level(self: Any, infra_id: str, token: str, stage: int) -> None:
         _until(self, system().teardown.drop_level(infra_id, token, stage))
@@ -101,7 +104,5 @@ def register(app: celery.Celery, system: PerProcess) -> None:
 def _until(task: Any, done: bool) -> None:
     """Let the chain go on when the link is done, else have the link called again; nobody waits in a task."""
     if not done:
-        wait = min(
-            task.app.conf.occo_settings.instructions.resend, FIRST_RETRY * 1.5 ** min(task.request.retries, 30)
-        )
+        wait = teardown.again_after(task.request.retries, task.app.conf.occo_settings.instructions.resend)
         raise task.retry(countdown=wait, argsrepr=task.request.argsrepr)  # it keeps what Flower shows

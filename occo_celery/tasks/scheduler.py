@@ -18,12 +18,15 @@ from occo_celery import errors, settings, wiring
 from occo_celery.infraprocessor import teardown
 from occo_celery.model import instance
 from occo_celery.model.message import Chain, Claim
-from occo_celery.uds import infrastructures, operations, schedule
+from occo_celery.tasks import signs
+from occo_celery.uds import accounts, infrastructures, operations, schedule
 
 log = logging.getLogger(__name__)
 
 #: Rows claimed in one transaction.
 LIMIT = 500
+#: Seconds after which the message that asks for a sweep is sent again, if nothing came of it.
+SWEEP_AGAIN = 300.0
 #: Seconds between attempts while the database or the broker is away.
 PAUSE = 1.0
 
@@ -48,10 +51,13 @@ class Due:
                 due = operations.claim_due(
                     connection, now=now, limit=LIMIT, resend=self._system.settings.instructions.resend
                 )
+                sweeps = accounts.claim_sweeps(connection, now=now, limit=LIMIT, again=SWEEP_AGAIN)
                 names = self._names(connection, claims)
                 chains = self._chains(connection, due)
             self._send(claims, names, due, chains)
-            rows = sum(len(claim.infra_ids) for claim in claims) + len(due)
+            for account in sweeps:
+                self._system.send.sweep(account)
+            rows = sum(len(claim.infra_ids) for claim in claims) + len(due) + len(sweeps)
             sent += rows
             if rows < LIMIT:
                 return sent
@@ -59,7 +65,8 @@ class Due:
     def _anything(self) -> bool:
         """A look without a write transaction: most ticks find nothing."""
         with self._system.store.read() as connection:
-            times = [schedule.next_due(connection), operations.next_due(connection)]
+            times = [one.next_due(connection) for one in (schedule, operations)]
+            times.append(accounts.next_sweep(connection))
         return any(when is not None and when <= self._system.now() for when in times)
 
     def _names(self, connection: sa.Connection, claims: Any) -> dict[str, str]:
@@ -101,6 +108,8 @@ class UdsScheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no types
         self._due: Due | None = None
         self._not_before = 0.0
         self._trouble: str | None = None
+        self._signs: signs.Signs | None = None
+        self._ticking = False
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -113,14 +122,32 @@ class UdsScheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no types
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due; returns the seconds to sleep."""
+        self._ticking = True
+        try:
+            return self._tick(*args, **kwargs)
+        finally:
+            self._ticking = False
+
+    def close(self) -> None:
+        """At the end, and also from the signal handler, before the tick that it interrupts has ended: then that
+        transaction is still open, and ours would wait for it for ever."""
+        super().close()
+        if self._signs is not None and not self._ticking:
+            self._signs.end()
+            self._signs = None
+
+    def _tick(self, *args: Any, **kwargs: Any) -> float:
         if self._due is None:
-            self._due = Due(wiring.System(self.app.conf.get("occo_settings") or settings.load()))
+            config = self.app.conf.get("occo_settings") or settings.load()
+            self._due, self._signs = Due(wiring.System(config)), signs.Signs(config, (signs.BEAT,))
         wait = min(self._due.poll, self._static(*args, **kwargs))
         if time.monotonic() < self._not_before:
             return wait
         try:
             self._due.publish()
             self._well()
+            if self._signs is not None:
+                self._signs.say()
         except errors.SchemaVersionError as problem:
             log.critical("%s", problem)  # waiting would not mend it
             raise SystemExit(1) from problem

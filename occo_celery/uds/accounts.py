@@ -1,8 +1,10 @@
-"""Cloud accounts: which do not answer, and until when they are left alone; on which healing waits."""
+"""Cloud accounts: those in use, which do not answer, and until when they are left alone; on which healing waits."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -81,6 +83,79 @@ def open_breaker(connection: sa.Connection, account: str, *, now: float) -> None
     """Healing on this account waits from now on."""
     _ensure(connection, account)
     connection.execute(_A.update().where(_A.c.account == account).values(breaker_at=now))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One row; see tables.py for the columns. Accounts that nothing was ever to be made on have no implementation."""
+
+    account: str
+    misses: int
+    silent_until: float | None = None
+    reason: str | None = None
+    breaker_at: float | None = None
+    implementation: Mapping[str, Any] | None = None
+    sweep_due: float | None = None
+    suspects: Mapping[str, float] = field(default_factory=dict)
+
+
+def known(connection: sa.Connection) -> Sequence[Account]:
+    """All accounts, in the order of their names."""
+    found = connection.execute(sa.select(_A).order_by(_A.c.account)).mappings()
+    return [_account(row) for row in found]
+
+
+def get(connection: sa.Connection, account: str) -> Account | None:
+    row = connection.execute(sa.select(_A).where(_A.c.account == account)).mappings().first()
+    return None if row is None else _account(row)
+
+
+def _account(row: Mapping[Any, Any]) -> Account:
+    values = {name: row[name] for name in Account.__slots__}
+    return Account(**{**values, "suspects": values["suspects"] or {}})
+
+
+def is_used(connection: sa.Connection, account: str) -> bool:
+    """Has it been said to be in use?"""
+    used = sa.select(_A.c.account).where(_A.c.account == account, _A.c.implementation.is_not(None))
+    return connection.execute(used).first() is not None
+
+
+def use(connection: sa.Connection, account: str, implementation: Mapping[str, Any], *, sweep_due: float) -> None:
+    """An instance is to be made there: from now on the account is swept."""
+    _ensure(connection, account)
+    connection.execute(
+        _A.update()
+        .where(_A.c.account == account, _A.c.implementation.is_(None))
+        .values(implementation=implementation, sweep_due=sweep_due)
+    )
+
+
+def next_sweep(connection: sa.Connection) -> float | None:
+    """When the next account is to be swept; None when none is in use."""
+    return connection.execute(sa.select(sa.func.min(_A.c.sweep_due))).scalar()
+
+
+def claim_sweeps(connection: sa.Connection, *, now: float, limit: int, again: float) -> Sequence[str]:
+    """Accounts that beat should have swept; each is put off by ``again`` seconds, so that beats share them and a
+    message that is lost is sent again."""
+    due = (
+        sa.select(_A.c.account)
+        .where(_A.c.sweep_due <= now)
+        .order_by(_A.c.sweep_due)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    claimed = _A.update().where(_A.c.account.in_(sa.select(due.c.account))).values(sweep_due=now + again)
+    return list(connection.execute(claimed.returning(_A.c.account)).scalars())
+
+
+def swept(connection: sa.Connection, account: str, *, suspects: Mapping[str, float], due: float) -> None:
+    """An account was looked through. suspects: what is to be looked for again, and when each was first seen."""
+    connection.execute(
+        _A.update().where(_A.c.account == account).values(suspects=dict(suspects) or None, sweep_due=due)
+    )
 
 
 def _ensure(connection: sa.Connection, account: str) -> None:

@@ -86,23 +86,28 @@ def _add_revision(
     )
 
 
+_GET = sa.select(_T).where(_T.c.infra_id == sa.bindparam("id"))
+_LOCK = _GET.with_for_update()
+_HOLD = _GET.with_for_update(read=True)
+
+
 def get(connection: sa.Connection, infra_id: str) -> Infrastructure:
     """Raises InfrastructureIDNotFoundException."""
-    return _one(connection, infra_id, sa.select(_T))
+    return _one(connection, infra_id, _GET)
 
 
 def lock(connection: sa.Connection, infra_id: str) -> Infrastructure:
     """The row, held until the transaction ends: attach, detach and tear_down of one infrastructure take turns."""
-    return _one(connection, infra_id, sa.select(_T).with_for_update())
+    return _one(connection, infra_id, _LOCK)
 
 
 def hold(connection: sa.Connection, infra_id: str) -> Infrastructure:
     """The row, kept from changing until the transaction ends: many instructions may hold it together."""
-    return _one(connection, infra_id, sa.select(_T).with_for_update(read=True))
+    return _one(connection, infra_id, _HOLD)
 
 
 def _one(connection: sa.Connection, infra_id: str, statement: sa.Select[Any]) -> Infrastructure:
-    row = connection.execute(statement.where(_T.c.infra_id == infra_id)).mappings().first()
+    row = connection.execute(statement, {"id": infra_id}).mappings().first()
     if row is None:
         raise errors.InfrastructureIDNotFoundException(
             f"there is no infrastructure {infra_id!r}; `occo list` shows those that there are"

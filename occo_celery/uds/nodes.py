@@ -30,14 +30,18 @@ def insert(connection: sa.Connection, *, node_id: str, infra_id: str, node_name:
     )
 
 
+_GET = rows.INSTANCE.where(_N.c.node_id == sa.bindparam("id"))
+_OF = rows.INSTANCE.where(_N.c.infra_id == sa.bindparam("id")).order_by(_N.c.created_at, _N.c.node_id)
+
+
 def get(connection: sa.Connection, node_id: str) -> instance.Instance | None:
-    row = connection.execute(rows.INSTANCE.where(_N.c.node_id == node_id)).mappings().first()
+    row = connection.execute(_GET, {"id": node_id}).mappings().first()
     return None if row is None else rows.instance_of(dict(row))
 
 
 def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Instance]:
     """All instances of an infrastructure, oldest first."""
-    found = connection.execute(rows.INSTANCE.where(_N.c.infra_id == infra_id).order_by(_N.c.created_at, _N.c.node_id))
+    found = connection.execute(_OF, {"id": infra_id})
     return [rows.instance_of(dict(row)) for row in found.mappings()]
 
 

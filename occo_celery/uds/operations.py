@@ -44,14 +44,26 @@ def insert(
     )
 
 
+def stray_target(instance_id: str, node_id: str) -> str:
+    """The target of an operation that drops an instance which bears a node_id of ours but is not on record."""
+    return f"stray:{instance_id}:{node_id}"[:255]
+
+
+_GET = sa.select(_O).where(_O.c.target == sa.bindparam("target"))
+_OF = sa.select(_O).where(_O.c.infra_id == sa.bindparam("infra_id")).order_by(_O.c.target)
+
+
 def get(connection: sa.Connection, target: str) -> instance.Operation | None:
-    row = connection.execute(sa.select(_O).where(_O.c.target == target)).mappings().first()
+    row = connection.execute(_GET, {"target": target}).mappings().first()
     return None if row is None else rows.operation_of(dict(row))
 
 
 def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Operation]:
-    found = connection.execute(sa.select(_O).where(_O.c.infra_id == infra_id).order_by(_O.c.target))
+    found = connection.execute(_OF, {"infra_id": infra_id})
     return [rows.operation_of(dict(row)) for row in found.mappings()]
+
+
+_TAKE = _GET.with_for_update()
 
 
 def claim(
@@ -59,8 +71,7 @@ def claim(
 ) -> instance.Operation | None:
     """Take an operation whose time has come and that nobody holds. Returns it as it was *before* the claim (but
     with our token), None if there is nothing to take."""
-    statement = sa.select(_O).where(_O.c.target == target).with_for_update()
-    row = connection.execute(statement).mappings().first()
+    row = connection.execute(_TAKE, {"target": target}).mappings().first()
     if row is None or row["retry_at"] is None or row["retry_at"] > now:
         return None
     if row["lease_until"] is not None and row["lease_until"] > now:
@@ -134,24 +145,30 @@ def turn_into_drop(
     )
 
 
+_NEXT_DUE = sa.select(sa.func.min(_O.c.due))
+
+
 def next_due(connection: sa.Connection) -> float | None:
     """When the next operation is to be sent; None when nothing waits."""
-    return connection.execute(sa.select(sa.func.min(_O.c.due))).scalar()
+    return connection.execute(_NEXT_DUE).scalar()
+
+
+_DUE = (
+    sa.select(_O.c.target)
+    .where(_O.c.due <= sa.bindparam("now"))
+    .order_by(_O.c.due)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM_DUE = (
+    _O.update().where(_O.c.target.in_(sa.select(_DUE.c.target))).values(due=sa.bindparam("again")).returning(*_O.c)
+)
 
 
 def claim_due(connection: sa.Connection, *, now: float, limit: int, resend: float) -> Sequence[instance.Operation]:
     """Operations that beat should send (again); each is put off by ``resend`` seconds, so that beats share them."""
-    due = (
-        sa.select(_O.c.target)
-        .where(_O.c.due <= now)
-        .order_by(_O.c.due)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    found = connection.execute(
-        _O.update().where(_O.c.target.in_(sa.select(due.c.target))).values(due=now + resend).returning(*_O.c)
-    )
+    found = connection.execute(_CLAIM_DUE, {"now": now, "most": limit, "again": now + resend})
     return [rows.operation_of(dict(row)) for row in found.mappings()]
 
 

@@ -25,9 +25,12 @@ def insert(connection: sa.Connection, infra_id: str, request: Request, *, now: f
     )
 
 
+_OF = sa.select(_Q).where(_Q.c.infra_id.in_(sa.bindparam("infra_ids", expanding=True))).order_by(_Q.c.id)
+
+
 def of(connection: sa.Connection, infra_ids: Collection[str]) -> Mapping[str, Sequence[Request]]:
     """The requests of these infrastructures, by infra_id, in the order in which they were made."""
-    rows = connection.execute(sa.select(_Q).where(_Q.c.infra_id.in_(list(infra_ids))).order_by(_Q.c.id))
+    rows = connection.execute(_OF, {"infra_ids": list(infra_ids)})
     found: dict[str, list[Request]] = {}
     for row in rows:
         found.setdefault(row.infra_id, []).append(

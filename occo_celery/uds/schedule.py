@@ -77,7 +77,11 @@ def phase_of(infra_id: str, interval: float) -> float:
     return interval * (zlib.crc32(infra_id.encode()) / 2**32)
 
 
-def _following(now: float) -> sa.ColumnElement[float]:
+#: Statements of every pass are made once, with parameters: making them costs more than carrying them out.
+_NOW = sa.bindparam("now", type_=tables.Time)
+
+
+def _following(now: float | sa.ColumnElement[float]) -> sa.ColumnElement[float]:
     """The next time after now that is in phase; times that were missed collapse into one."""
     return _S.c.phase + (sa.func.floor((now - _S.c.phase) / _S.c.interval) + 1) * _S.c.interval
 
@@ -102,8 +106,11 @@ def insert(
     return Claim(token=claim, infra_ids=(infra_id,))
 
 
+_GET = sa.select(_S).where(_S.c.infra_id == sa.bindparam("id"))
+
+
 def get(connection: sa.Connection, infra_id: str) -> Row | None:
-    row = connection.execute(sa.select(_S).where(_S.c.infra_id == infra_id)).mappings().first()
+    row = connection.execute(_GET, {"id": infra_id}).mappings().first()
     return None if row is None else Row.from_row(dict(row))
 
 
@@ -112,31 +119,37 @@ def delete(connection: sa.Connection, infra_id: str) -> bool:
     return connection.execute(_S.delete().where(_S.c.infra_id == infra_id)).rowcount == 1
 
 
+_DUE = (
+    sa.select(_S.c.infra_id)
+    .where(_S.c.next_due <= sa.bindparam("now"))
+    .order_by(_S.c.next_due)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM_DUE = (
+    _S.update()
+    .where(_S.c.infra_id.in_(sa.select(_DUE.c.infra_id)))
+    .values(claim_token=sa.func.coalesce(_S.c.claim_token, sa.bindparam("token")), next_due=_following(_NOW))
+    .returning(_S.c.infra_id, _S.c.claim_token)
+)
+
+
 def claim_due(connection: sa.Connection, *, now: float, limit: int, token: str) -> Sequence[Claim]:
     """Claim up to ``limit`` due rows in one statement; any number of beats may do so at once."""
-    due = (
-        sa.select(_S.c.infra_id)
-        .where(_S.c.next_due <= now)
-        .order_by(_S.c.next_due)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    claimed = connection.execute(
-        _S.update()
-        .where(_S.c.infra_id.in_(sa.select(due.c.infra_id)))
-        .values(claim_token=sa.func.coalesce(_S.c.claim_token, token), next_due=_following(now))
-        .returning(_S.c.infra_id, _S.c.claim_token)
-    )
+    claimed = connection.execute(_CLAIM_DUE, {"now": now, "most": limit, "token": token})
     by_token: dict[str, list[str]] = {}
     for row in claimed:
         by_token.setdefault(row.claim_token, []).append(row.infra_id)
     return [Claim(token=key, infra_ids=tuple(infra_ids)) for key, infra_ids in by_token.items()]
 
 
+_NEXT_DUE = sa.select(sa.func.min(_S.c.next_due))
+
+
 def next_due(connection: sa.Connection) -> float | None:
     """When the next row is due; None when nothing is managed."""
-    return connection.execute(sa.select(sa.func.min(_S.c.next_due))).scalar()
+    return connection.execute(_NEXT_DUE).scalar()
 
 
 def rest(connection: sa.Connection, infra_id: str) -> None:
@@ -144,27 +157,31 @@ def rest(connection: sa.Connection, infra_id: str) -> None:
     connection.execute(_S.update().where(_S.c.infra_id == infra_id).values(next_due=NEVER, claim_token=None))
 
 
+_WAKE = (
+    _I.update()
+    .where(_I.c.infra_id == sa.bindparam("id"))
+    .values(wake=_I.c.wake + 1)
+    .returning(_I.c.pass_token, _I.c.lease_until, _I.c.name, _I.c.suspended)
+)
+_CLAIM_ONE = (
+    _S.update()
+    .where(_S.c.infra_id == sa.bindparam("id"))
+    .values(claim_token=sa.func.coalesce(_S.c.claim_token, sa.bindparam("token")), next_due=_following(_NOW))
+    .returning(_S.c.claim_token, _S.c.last_pass, _S.c.last_duration)
+)
+
+
 def wake(connection: sa.Connection, infra_id: str, *, now: float, token: str) -> Claim | None:
     """Ask for a pass now. The claim is to be published after the commit; None when there is nothing to publish:
     not managed, or a pass is running, whose release sees the counter."""
-    lease = connection.execute(
-        _I.update()
-        .where(_I.c.infra_id == infra_id)
-        .values(wake=_I.c.wake + 1)
-        .returning(_I.c.pass_token, _I.c.lease_until, _I.c.name, _I.c.suspended)
-    ).first()
+    lease = connection.execute(_WAKE, {"id": infra_id}).first()
     if lease is None or lease.suspended or (lease.pass_token is not None and lease.lease_until > now):
         return None
     return _claim_one(connection, infra_id, lease.name, now=now, token=token)
 
 
 def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: float, token: str) -> Claim | None:
-    row = connection.execute(
-        _S.update()
-        .where(_S.c.infra_id == infra_id)
-        .values(claim_token=sa.func.coalesce(_S.c.claim_token, token), next_due=_following(now))
-        .returning(_S.c.claim_token, _S.c.last_pass, _S.c.last_duration)
-    ).first()
+    row = connection.execute(_CLAIM_ONE, {"id": infra_id, "token": token, "now": now}).first()
     if row is None:
         return None
     gap = max(LEAST_GAP, GAP_OF_DURATION * row.last_duration)
@@ -172,47 +189,51 @@ def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: floa
     return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after, name=name)
 
 
+_ASKED = sa.exists().where(
+    _S.c.infra_id == _I.c.infra_id,
+    _S.c.claim_token == sa.bindparam("token"),
+    _S.c.attach_epoch == _I.c.attach_epoch,
+)
+_LEASE = (
+    _I.update()
+    .where(
+        _I.c.infra_id.in_(sa.bindparam("infra_ids", expanding=True)),
+        sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),
+        _I.c.phase == instance.Phase.SUBMITTED.value,
+        _I.c.suspended.is_(False),
+        _ASKED,
+    )
+    .values(pass_token=sa.bindparam("taken"), lease_until=sa.bindparam("until"))
+)
+_INSTANCES = rows.INSTANCE.subquery("i")
+_LEASED = (
+    sa.select(
+        *(column.label(f"infra_{column.name}") for column in _I.c),
+        *(column.label(f"row_{column.name}") for column in _S.c),
+        *_INSTANCES.c,
+    )
+    .select_from(
+        _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(_INSTANCES, _INSTANCES.c.infra_id == _I.c.infra_id)
+    )
+    .where(_I.c.pass_token == sa.bindparam("token"))
+    .order_by(_I.c.infra_id, _INSTANCES.c.created_at, _INSTANCES.c.node_id)
+)
+
+
 def lease(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Sequence[Leased]:
     """Take the leases of a claim's infrastructures, as many as are free and still asked for, and read them.
 
     The condition on attach_epoch is evaluated on the locked row: a detach that commits meanwhile is seen.
     """
-    asked = sa.exists().where(
-        _S.c.infra_id == _I.c.infra_id,
-        _S.c.claim_token == claim.token,
-        _S.c.attach_epoch == _I.c.attach_epoch,
-    )
-    taken = connection.execute(
-        _I.update()
-        .where(
-            _I.c.infra_id.in_(claim.infra_ids),
-            sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= now),
-            _I.c.phase == instance.Phase.SUBMITTED.value,
-            _I.c.suspended.is_(False),
-            asked,
-        )
-        .values(pass_token=pass_token, lease_until=until)
-    )
+    parameters = {"token": claim.token, "infra_ids": claim.infra_ids, "now": now, "taken": pass_token, "until": until}
+    taken = connection.execute(_LEASE, parameters)
     return read_leased(connection, pass_token) if taken.rowcount else []
 
 
 def read_leased(connection: sa.Connection, pass_token: str) -> Sequence[Leased]:
     """All that the holder of a pass_token works on, in one statement."""
-    instances = rows.INSTANCE.subquery("i")
-    statement = (
-        sa.select(
-            *(column.label(f"infra_{column.name}") for column in _I.c),
-            *(column.label(f"row_{column.name}") for column in _S.c),
-            *instances.c,
-        )
-        .select_from(
-            _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(instances, instances.c.infra_id == _I.c.infra_id)
-        )
-        .where(_I.c.pass_token == pass_token)
-        .order_by(_I.c.infra_id, instances.c.created_at, instances.c.node_id)
-    )
     found: dict[str, tuple[Infrastructure, Row, list[instance.Instance]]] = {}
-    for raw in connection.execute(statement).mappings():
+    for raw in connection.execute(_LEASED, {"token": pass_token}).mappings():
         row = dict(raw)
         infra_id = row["infra_infra_id"]
         if infra_id not in found:
@@ -240,19 +261,44 @@ class Released:
     name: str
 
 
+_RELEASE = (
+    _I.update()
+    .where(_I.c.pass_token == sa.bindparam("token"))
+    .values(pass_token=None, lease_until=None)
+    .returning(_I.c.infra_id, _I.c.wake, _I.c.generation, _I.c.name)
+)
+
+
 def release(connection: sa.Connection, pass_token: str) -> Mapping[str, Released]:
     """Give the leases back; returns, by infra_id, those that were still ours.
 
     The first statement of the recording transaction: the rows stay locked until it ends, so what is written after
     it is fenced by the token.
     """
-    ended = connection.execute(
-        _I.update()
-        .where(_I.c.pass_token == pass_token)
-        .values(pass_token=None, lease_until=None)
-        .returning(_I.c.infra_id, _I.c.wake, _I.c.generation, _I.c.name)
-    )
+    ended = connection.execute(_RELEASE, {"token": pass_token})
     return {row.infra_id: Released(**row) for row in ended.mappings()}
+
+
+def _ended(**values: Any) -> dict[str, Any]:
+    return {
+        "claim_token": None,
+        "last_pass": _NOW,
+        "last_duration": sa.bindparam("duration"),
+        "passes": _S.c.passes + 1,
+        **values,
+    }
+
+
+_STEADY = (
+    _S.update().where(_S.c.infra_id.in_(sa.bindparam("infra_ids", expanding=True))).values(**_ended(last_error=None))
+)
+_WHEN = sa.bindparam("when", type_=tables.Time)
+_SOONER = sa.case((_S.c.next_due <= _WHEN, _S.c.next_due), else_=_WHEN)
+_AGAIN = (
+    _S.update()
+    .where(_S.c.infra_id == sa.bindparam("id"))
+    .values(**_ended(last_error=sa.bindparam("error"), next_due=_SOONER))
+)
 
 
 def finish(
@@ -274,26 +320,13 @@ def finish(
             steady.append(outcome.infra_id)
         else:
             again.append(outcome)
-    ended: dict[str, Any] = {
-        "claim_token": None,
-        "last_pass": now,
-        "last_duration": duration,
-        "passes": _S.c.passes + 1,
-    }
+    times = {"now": now, "duration": duration}
     if steady:
-        connection.execute(_S.update().where(_S.c.infra_id.in_(steady)).values(**ended, last_error=None))
+        connection.execute(_STEADY, {**times, "infra_ids": steady})
     for outcome in again:
         when = now + (outcome.look_again if outcome.look_again is not None else 1e9)
-        connection.execute(
-            _S.update()
-            .where(_S.c.infra_id == outcome.infra_id)
-            .values(**ended, last_error=outcome.error, next_due=_least(_S.c.next_due, when))
-        )
+        connection.execute(_AGAIN, {**times, "id": outcome.infra_id, "error": outcome.error, "when": when})
     return woken
-
-
-def _least(column: sa.ColumnElement[float], value: float) -> sa.ColumnElement[float]:
-    return sa.case((column <= value, column), else_=value)
 
 
 def claim_woken(connection: sa.Connection, woken: Sequence[Released], *, now: float, token: str) -> Sequence[Claim]:

@@ -170,6 +170,11 @@ accounts = sa.Table(
     sa.Column("reason", sa.Text),
     # When so many of its instances failed at once that healing waits for a second look.
     sa.Column("breaker_at", Time),
+    # Of some instance that was to be made there: what leads to the account. Kept from its first use on.
+    sa.Column("implementation", Json),
+    sa.Column("sweep_due", Time),
+    # Instances that a sweep saw and nobody knows: target of an operation that drops it -> when it was first seen.
+    sa.Column("suspects", Json),
 )
 
 # Worker programs and beats: each says now and then that it lives. Nothing but `occo doctor` reads it.

@@ -264,6 +264,26 @@ def test_sweep_finds_one_infrastructure_and_only_that(case: cases.Case, handler:
     assert handler.sweep(new_id("infra"), TIMEOUT) == ()
 
 
+def test_sweep_of_a_whole_account_finds_every_infrastructure(case: cases.Case, handler: base.ResourceHandler) -> None:
+    """The account may hold more: what others made."""
+    tags = {new_id(): new_id("infra") for _ in range(3)}
+    made = {handler.create(case.creation(node_id, infra_id)).instance_id for node_id, infra_id in tags.items()}
+    for node_id in tags:
+        wait_ready(case, node_id)
+
+    def swept() -> list[base.Seen]:
+        if case.settle:
+            case.settle()
+        return [seen for seen in case.make_handler().sweep(None, TIMEOUT) if seen.node_id in tags]
+
+    assert {seen.node_id: seen.infra_id for seen in swept()} == tags
+    assert {seen.instance_id for seen in swept()} == made
+    assert len(swept()) == len(made)
+    gone = next(iter(tags))
+    end(case, gone)
+    assert {seen.node_id for seen in swept()} == tags.keys() - {gone}
+
+
 def test_logs_are_the_last_lines_or_said_not_to_be_kept(case: cases.Case, handler: base.ResourceHandler) -> None:
     made = handler.create(case.creation(new_id()))
     wait_ready(case, made.node_id)

@@ -13,6 +13,9 @@ LIFE = "tests/integration/core/test_life.py"
 CHANGES = "tests/integration/core/test_changes.py"
 SCHEDULE = "tests/integration/uds/test_schedule.py"
 PLANNER = "tests/unit/planner"
+SWEEP = "tests/integration/core/test_sweep.py"
+SIMULATION = "tests/simulation/test_runs.py"
+SEEDS = "tests/simulation/test_fixed_seeds.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,7 @@ MUTANTS = (
         guard="5",
         name="a creation in doubt is sent again to a cloud without tokens",
         file="infraprocessor/create.py",
-        old="        if not job.first and not (repeatable and same):",
+        old="        if not self._creates(job, rendered):",
         new="        if False:",
         hunts=((GUARDS, "test_5"),),
     ),
@@ -136,8 +139,8 @@ MUTANTS = (
         guard="6",
         name="a creation in doubt is chosen and rendered afresh",
         file="infraprocessor/claims.py",
-        old="        if operation.begun:\n            self._hold_doubt",
-        new="        if False:\n            self._hold_doubt",
+        old="        if operation.begun:\n            return CreateJob(",
+        new="        if False:\n            return CreateJob(",
         hunts=((GUARDS, "test_6"),),
     ),
     Mutant(
@@ -273,7 +276,7 @@ MUTANTS = (
         guard="claim token",
         name="a message with any claim token is good for a pass",
         file="uds/schedule.py",
-        old="        _S.c.claim_token == claim.token,\n",
+        old='    _S.c.claim_token == sa.bindparam("token"),\n',
         new="",
         hunts=((SCHEDULE, "doubled or earlier_attach"),),
     ),
@@ -281,7 +284,7 @@ MUTANTS = (
         guard="lease",
         name="two passes of one infrastructure at once",
         file="uds/schedule.py",
-        old="sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= now),",
+        old="sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),",
         new="sa.true(),",
         hunts=((SCHEDULE, "doubled or stale"), (GUARDS, "test_8")),
     ),
@@ -289,25 +292,65 @@ MUTANTS = (
         guard="attach epoch",
         name="a pass under an earlier attach",
         file="uds/schedule.py",
-        old="        _S.c.attach_epoch == _I.c.attach_epoch,\n    )",
-        new="    )",
+        old="    _S.c.attach_epoch == _I.c.attach_epoch,\n)",
+        new=")",
         hunts=((SCHEDULE, "attach"),),
+    ),
+    Mutant(
+        guard="5",
+        name="the doubt of a call is not on record before it is sent",
+        file="infraprocessor/create.py",
+        old="                self._hold_doubt(connection, job)\n",
+        new="                pass\n",
+        hunts=((GUARDS, "test_5"), (SIMULATION, "without_violations or once_failed")),
+    ),
+    Mutant(
+        guard="5",
+        name="a refusal of a repeated creation forgets what an earlier call made",
+        file="infraprocessor/create.py",
+        old="            if earlier is not None:\n                return self._made(job, earlier)\n",
+        new="",
+        hunts=((GUARDS, "test_5"), (SEEDS, "once_failed"), (SIMULATION, "without_violations")),
+    ),
+    Mutant(
+        guard="sweep",
+        name="the sweep of an account drops what it saw once",
+        file="infraprocessor/sweep.py",
+        old="if began - since[_target(one)] >= grace]",
+        new="]",
+        hunts=((SWEEP, ""),),
+    ),
+    Mutant(
+        guard="sweep",
+        name="the sweep of an account takes what is on its way for an orphan",
+        file="infraprocessor/sweep.py",
+        old="        return node.lifecycle is not instance.Lifecycle.RUNNING or node.instance_id == seen.instance_id",
+        new="        return node.instance_id == seen.instance_id",
+        hunts=((SWEEP, ""), ("tests/integration/core/test_doctor.py", "")),
+    ),
+    Mutant(
+        guard="sweep",
+        name="the sweep of an account drops what is somebody else's",
+        file="infraprocessor/sweep.py",
+        old="        if seen.infra_id not in books.infra_ids:\n            foreign += 1\n        elif",
+        new="        if",
+        hunts=((SWEEP, ""), ("tests/integration/core/test_doctor.py", "")),
     ),
     Mutant(
         guard="intent before call",
         name="the cloud is called before it is on record that it is",
         file="infraprocessor/claims.py",
         old='        operations.held(connection, node.node_id, operation.token or "", begun=True)\n'
-        "        self._hold_doubt(connection, operation, node, send_until)\n        return node",
-        new="        return node",
+        "        self._use(",
+        new="        self._use(",
         hunts=((GUARDS, "test_6 or test_5 or test_10"), (LIFE, "timed_out")),
     ),
     Mutant(
         guard="adoption by tag",
         name="what an earlier call made is not looked for",
         file="infraprocessor/create.py",
-        old="            return found[0] if found else None",
-        new="            return None",
+        old="        return found[0] if found else None",
+        new="        return None",
         hunts=((LIFE, "timed_out"), (GUARDS, "test_5")),
     ),
     Mutant(

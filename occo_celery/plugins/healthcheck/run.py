@@ -61,7 +61,9 @@ def examine_all(
     deadline: float,
     concurrency: int = CONCURRENCY,
 ) -> dict[str, status.Finding | None]:
-    """examine() from code that has no event loop."""
+    """examine() from code that has no event loop. One is not made for nothing."""
+    if not any(True for job in jobs for _ in _units(job, checks)):
+        return {job.target.node_id: None for job in jobs}
 
     async def main() -> dict[str, status.Finding | None]:
         asyncio.get_running_loop().set_default_executor(_Unwaited(thread_name_prefix="health"))
@@ -119,6 +121,8 @@ def _units(job: Job, checks: Mapping[str, base.HealthCheck]) -> Iterator[_Unit]:
     """The questions of a job in the order in which they are reported."""
     for name in sorted(checks, key=lambda one: (ORDER.index(one) if one in ORDER else len(ORDER), one)):
         value = job.section.get(name, checks[name].default)
+        if value is False:  # turned off
+            continue
         values = [[one] for one in value] if isinstance(value, list | tuple) else [value]
         for position, one in enumerate(values):
             yield _Unit(job.target.node_id, position, name, one, job.target)

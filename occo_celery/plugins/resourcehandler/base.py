@@ -111,8 +111,9 @@ class ResourceHandler(abc.ABC):
         and again until the instance is no longer listed; a handler may press harder each time."""
 
     @abc.abstractmethod
-    def sweep(self, infra_id: str, timeout: float) -> tuple[Seen, ...]:
-        """All that the account holds under the tag of this infrastructure."""
+    def sweep(self, infra_id: str | None, timeout: float) -> tuple[Seen, ...]:
+        """All that the account holds under the tag of this infrastructure; None: under any infrastructure's tag,
+        those of other installations on the same account included. Raises CloudSilent."""
 
     def forget(self, node_id: str) -> None:  # noqa: B027  # most handlers keep nothing
         """The instance is archived: free what the handler kept of it on its own (an address lease, say)."""

@@ -174,14 +174,14 @@ class ProcessHandler(base.ResourceHandler):
         with self._disk(errors.CloudSilent):
             return self._list(node_ids)
 
-    def sweep(self, infra_id: str, timeout: float) -> tuple[base.Seen, ...]:
+    def sweep(self, infra_id: str | None, timeout: float) -> tuple[base.Seen, ...]:
         self._require_here(errors.CloudSilent)
         with self._disk(errors.CloudSilent):
             tagged = process_table.tagged("OCCO_INFRA_ID")
             node_ids = {one.environment.get("OCCO_NODE_ID", "") for one in self._ours(tagged)}
             node_ids.update(self._folders.node_ids())
             found = (seen for listed in self._list(sorted(node_ids), tagged).values() for seen in listed)
-            return tuple(seen for seen in found if seen.infra_id == infra_id)
+            return tuple(seen for seen in found if infra_id in (None, seen.infra_id))
 
     def logs(self, instance_id: str, lines: int, timeout: float) -> str:
         self._require_here(errors.CloudSilent)

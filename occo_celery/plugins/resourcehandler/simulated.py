@@ -9,7 +9,8 @@ Nothing answers at the addresses that it gives (10.x.y.z): health checks must no
 
 Options (this handler's part of the configuration): `database`, the path of the file; `behaviour`, a mapping with keys
 of simulated_cloud.Behaviour, which SimulatedCloud.set overrides. Tests and simulation may also hand over
-`clock` (a callable like time.time), `sleep` (like time.sleep) and `random` (a random.Random).
+`clock` (a callable like time.time), `sleep` (like time.sleep), `random` (a random.Random) and `accounts` (a
+SimulatedCloud of their own for an endpoint).
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ class SimulatedHandler(base.ResourceHandler):
         self._sleep = options.get("sleep", time.sleep)
         # not seeded: forked workers would all draw the same
         self._random: random.Random = options.get("random") or random.SystemRandom()
-        self._cloud = SimulatedCloud(_database(options), _endpoint(section), clock=self._clock)
+        accounts: Mapping[str, SimulatedCloud] = options.get("accounts") or {}
+        self._cloud = accounts.get(_endpoint(section)) or SimulatedCloud(
+            _database(options), _endpoint(section), clock=self._clock
+        )
 
     def create(self, creation: base.Creation) -> base.Seen:
         behaviour, late = self._arrive("create", creation.timeout)
@@ -103,7 +107,7 @@ class SimulatedHandler(base.ResourceHandler):
         self._cloud.end(instance_id, dropped_at=now, gone_at=now + behaviour.shutdown_time)
         self._answer(behaviour, late)
 
-    def sweep(self, infra_id: str, timeout: float) -> tuple[base.Seen, ...]:
+    def sweep(self, infra_id: str | None, timeout: float) -> tuple[base.Seen, ...]:
         then = self._read("sweep", timeout)
         return tuple(instance.seen(then) for instance in self._cloud.listed_infra(infra_id, then))
 

@@ -249,8 +249,10 @@ class SimulatedCloud:
             (self.endpoint, json.dumps(list(node_ids)), at, at),
         )
 
-    def listed_infra(self, infra_id: str, at: float) -> list[Instance]:
-        """What was there at a time under the tag of this infrastructure."""
+    def listed_infra(self, infra_id: str | None, at: float) -> list[Instance]:
+        """What was there at a time under the tag of this infrastructure; None: of any."""
+        if infra_id is None:
+            return self._instances(f"{LIST} AND {LISTED}", (self.endpoint, at, at))
         return self._instances(f"{LIST} AND infra_id = ? AND {LISTED}", (self.endpoint, infra_id, at, at))
 
     def _instances(self, sql: str, parameters: Sequence[Any]) -> list[Instance]:

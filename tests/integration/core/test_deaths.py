@@ -26,6 +26,10 @@ PAIR: dict[str, Any] = {
 }
 
 
+#: The longest of these are cut into pieces, for the cores to share.
+PARTS = 4
+
+
 class Lives:
     """The same world again and again, on a fresh database each time: its file is emptied in between."""
 
@@ -56,10 +60,13 @@ def survive(
     prepare: Callable[[World], Any],
     act: Callable[[World, Any], None],
     check: Callable[[World, Any], None],
+    part: int = 0,
+    of: int = 1,
 ) -> int:
-    """Die at every point of ``act`` once, go on with new processes, check; returns how many points there were."""
+    """Die at every point of ``act`` once (or at every ``of``-th), go on with new processes, check; returns how many
+    points there were."""
     points = _count(lives, prepare, act)
-    for point in range(points):
+    for point in range(part, points, of):
         world = lives.world()
         given = prepare(world)
         world.reborn(dies_at=point)
@@ -153,8 +160,9 @@ def heal(world: World, infra_id: str) -> None:
     world.run(5)
 
 
-def test_healing(tmp_path: pathlib.Path) -> None:
-    survive(Lives(tmp_path), kill_one, heal, complete_and_nothing_else)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_healing(tmp_path: pathlib.Path, part: int) -> None:
+    survive(Lives(tmp_path), kill_one, heal, complete_and_nothing_else, part, PARTS)
 
 
 def detached(world: World) -> str:
@@ -187,8 +195,9 @@ def _phase(world: World, infra_id: str) -> str:
         return infrastructures.get(connection, infra_id).phase.value
 
 
-def test_tearing_down(tmp_path: pathlib.Path) -> None:
-    survive(Lives(tmp_path), detached, tear_down, nothing_left)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_tearing_down(tmp_path: pathlib.Path, part: int) -> None:
+    survive(Lives(tmp_path), detached, tear_down, nothing_left, part, PARTS)
 
 
 def half_built(world: World) -> str:

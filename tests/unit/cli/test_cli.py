@@ -45,6 +45,7 @@ COMMANDS = [
     ["detach"],
     ["destroy"],
     ["logs"],
+    ["doctor"],
     ["scale"],
     ["update"],
     ["replace"],
@@ -91,6 +92,7 @@ USAGE = [
     ["scale", "x", "app", "--up", "0"],
     ["update", "x", "not-there.yaml"],
     ["retry"],
+    ["doctor", "everything"],
 ]
 
 
@@ -221,3 +223,43 @@ def test_ctrl_c_while_waiting(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().err
     assert "1 of 2" in shown
     assert shown.endswith("not waiting any more: it goes on by itself\n")
+
+
+@pytest.mark.usefixtures("database")
+def test_doctor_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing runs here but the database."""
+    assert main.main(["doctor"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["ok", "schema"]
+    assert "problem  programs    no live beat (occo beat)" in lines
+    assert lines[-2:] == ["orphans: 0", "4 problems"]
+    assert main.main(["doctor", "--no-sweep"]) == 1
+    assert capsys.readouterr().out.splitlines()[-2] == "orphans: not looked for"
+
+
+@pytest.mark.usefixtures("database")
+def test_doctor_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["doctor", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False
+    assert found["orphans"] == {"count": 0, "found": [], "foreign": 0, "unanswered": {}}
+    assert {one["check"]: one["severity"] for one in found["findings"]}["broker"] == "problem"
+
+
+def test_doctor_without_tables(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home.mkdir()
+    assert main.main(["doctor"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("problem  schema")
+    assert "occo db upgrade" in lines[0]
+    assert lines[-2] == "orphans: unknown", "what was not looked at is not none"
+
+
+def test_doctor_when_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from occo_celery.api import doctor, examination
+
+    warning = examination.Finding(check="clocks", severity=examination.Severity.WARNING, sentence="one is off")
+    found = examination.Examination(findings=(warning,), orphans=examination.Orphans(count=0))
+    monkeypatch.setattr(doctor, "examine", lambda system, *, sweep: found)
+    assert main.main(["doctor"]) == 0
+    assert capsys.readouterr().out == "warning  clocks      one is off\norphans: 0\n1 warning\n"

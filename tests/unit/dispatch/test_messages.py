@@ -130,6 +130,13 @@ def given_up(call: Callable[[], None]) -> float:
     return time.monotonic() - begun
 
 
+def test_a_sweep_names_its_account(send: dispatch.Dispatch, broker: brokers.Valkey) -> None:
+    send.sweep("simulated:/cloud:default")
+    assert told(broker, "instructions") == [("sweep-account", "(account=simulated:/cloud:default)")]
+    (message,) = queued(broker, "instructions")
+    assert body(message)[0] == ["simulated:/cloud:default"]
+
+
 @each_call
 @pytest.mark.parametrize("used", [True, False], ids=["connected", "new"])
 def test_frozen(broker: brokers.Valkey, call: Callable[[dispatch.Dispatch], None], used: bool) -> None:
