@@ -102,6 +102,9 @@ class Sender:
     def teardown(self, chain: Chain) -> None:
         self._send(f"teardown {chain.infra_id}", lambda system: self._link(system, chain, chain.stage, 0))
 
+    def sweep(self, account: str) -> None:
+        self._send(f"sweep {account}", lambda system: system.sweeper.sweep(account))
+
     def _link(self, system: wiring.System, chain: Chain, stage: int, retries: int) -> None:
         """One link, then the next or, if it is not done, the same again: as tasks/entry.py has Celery do it."""
         links = system.teardown
