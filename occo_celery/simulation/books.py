@@ -59,15 +59,21 @@ _EVENTS = "SELECT id, infra_id, name, data FROM events WHERE id > ? ORDER BY id"
 
 
 class Books:
-    """The UDS as of the last transaction. healthy: the truth about an instance (account, instance_id)."""
+    """The UDS as of the last transaction.
+
+    healthy: the truth about an instance (account, instance_id). late: an instance comes of a call that was sent after
+    its time. swept: how many instances only the sweep of whole accounts found.
+    """
 
     def __init__(
         self,
         data: database.Database | interleaved.Database,
         violated: Callable[[str, str], None],
         healthy: Callable[[str, str], bool],
+        late: Callable[[str], bool],
     ) -> None:
-        self._data, self._violated, self._healthy = data, violated, healthy
+        self._data, self._violated, self._healthy, self._late = data, violated, healthy, late
+        self.swept = 0
         self._descriptions: dict[tuple[str, int], description.StaticDescription] = {}
         self._last_event = 0
         self.nodes: dict[str, Node] = {}
@@ -94,6 +100,9 @@ class Books:
         for _, _, name, data in events:
             if name == "nodedropping":
                 told = _json(data)
+                if "stray" in told:
+                    self._stray(told)
+                    continue
                 reasons[told["node_id"]] = told.get("reason", "")
         self._spared(nodes, reasons, {one.node_id for key, (_, one) in asked.items() if key not in self.requests})
         for node_id, node in self.nodes.items():
@@ -108,6 +117,14 @@ class Books:
                 self._dropped(node, reasons.get(node_id, ""))
         if asked != self.requests or any(infras[key].targets != self.infras[key].targets for key in infras):
             self._scaled(infras, asked)
+
+    def _stray(self, told: Mapping[str, Any]) -> None:
+        """Something is dropped that is not on record. What nothing but the sweep can find is left over for no other
+        reason than a call sent after its time."""
+        if told["node_id"] not in self.nodes:
+            self.swept += 1
+            if not self._late(told["stray"]):
+                self._violated("orphan", f"only the sweep found {told['stray']} of {told['node_id']}")
 
     def _planned(self, node: Node) -> None:
         infra = self.infras[node.infra_id]

@@ -59,8 +59,7 @@ class End:
                 found.append(f"{one.infra_id} is not ready")
         if not found:
             strangers, missing = self._world.truth.differences(self._world.alive())
-            managed = [one for one in self._world.books.infras.values() if one.managed and not one.suspended]
-            found += [f"nobody knows {one}" for one in strangers] if managed else []
+            found += [f"nobody knows {one}" for one in strangers]
             found += [f"missing {one}" for one in missing if self._heals(one)]
         return found
 
@@ -78,9 +77,6 @@ class End:
         for one in missing:
             if self._heals(one):
                 self._world.violated("lost", f"{when}: {one} is on record, but not there")
-        alive = {one.instance_id for one in self._world.alive()}
-        known = {one.instance_id for one in self._world.books.nodes.values()}
-        self._world.left = len((alive & self._world.truth.late) - known)
 
     def end_everything(self) -> None:
         self._world.baton.note("the end")

@@ -88,6 +88,8 @@ class Database:
         if me is None or me.life is None:
             return False
         me.life.point("before statement")
+        if statement.startswith("SELECT") and " FOR " not in statement:
+            return False  # it waits for nobody
         beside = cursor.connection.cursor()
         while True:
             beside.execute("SAVEPOINT turn")
@@ -97,7 +99,6 @@ class Database:
                 if getattr(problem, "sqlstate", None) != "55P03":  # lock_not_available
                     raise
             else:
-                beside.execute("RELEASE SAVEPOINT turn")
                 return True
             beside.execute("ROLLBACK TO SAVEPOINT turn")
             self._wait(me)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from occo_celery.simulation import faults, world
@@ -50,25 +50,28 @@ class Total:
     def violations(self) -> int:
         return sum(len(result.violations) for result in self.failed)
 
-    def lines(self, minutes: float) -> Iterator[str]:
+    def lines(self, minutes: float, engine: str = "sqlite") -> Iterator[str]:
         """What a person reads; the last line says it all."""
         for result in self.failed:
             for name, what, step in result.violations[:5]:
                 yield f"VIOLATION {name}: {what} (seed {result.seed}, {result.mode}, step {step})"
-            yield f"  again: {command(result.seed, result.mode, minutes)} --tell"
+            yield f"  again: {command(result.seed, result.mode, minutes, engine)} --tell"
         for kind in self.never:
             yield f"NEVER FIRED: {kind}"
         kinds = ", ".join(f"{kind} {self.faults[kind]}" for kind in faults.KINDS)
         yield (
             f"{self.runs} runs, {self.virtual / 3600:.1f} virtual hours, faults: {kinds}; "
-            f"{self.left} instances of calls sent after their time left to the sweep of accounts; "
+            f"{self.left} left-overs of calls sent too late, found by the sweep of accounts; "
             f"{self.violations} violations"
         )
 
 
-def command(seed: int, mode: str, minutes: float) -> str:
+def command(seed: int, mode: str, minutes: float, engine: str) -> str:
     """What makes this run again."""
-    return f"python -m occo_celery.simulation --seed {seed} --runs 1 --mode {mode} --minutes {minutes:g}"
+    return (
+        f"python -m occo_celery.simulation --seed {seed} --runs 1 --mode {mode} --minutes {minutes:g} "
+        f"--engine {engine}"
+    )
 
 
 def mode_of(seed: int, mode: str | None) -> str:
@@ -76,29 +79,12 @@ def mode_of(seed: int, mode: str | None) -> str:
     return mode or MODES[seed % len(MODES)]
 
 
-def here(
-    seeds: Sequence[int], mode: str | None, minutes: float, tell: Callable[[str], None] | None
+def spread(
+    seeds: Sequence[int], mode: str | None, minutes: float, jobs: int, urls: Sequence[str] = ()
 ) -> Iterator[world.Result]:
-    """The runs of these seeds, in this process."""
-    for seed in seeds:
-        yield world.World(seed, mode_of(seed, mode), minutes, tell).run()
-
-
-def spread(seeds: Sequence[int], mode: str | None, minutes: float, jobs: int) -> Iterator[world.Result]:
-    """The same over processes, as they come."""
-    words = [sys.executable, "-m", "occo_celery.simulation", "--worker", "--minutes", str(minutes)]
-    words += ["--mode", mode] if mode is not None else []
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    started = [
-        subprocess.Popen(
-            [*words, "--seeds", ",".join(map(str, seeds[job::jobs]))],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for job in range(jobs)
-        if seeds[job::jobs]
-    ]
+    """The runs of these seeds over several processes, as they come. urls: a PostgreSQL database for each."""
+    shares = [seeds[job::jobs] for job in range(min(jobs, len(seeds)))]
+    started = [_start(share, mode, minutes, urls[job] if urls else None) for job, share in enumerate(shares)]
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     readers = [threading.Thread(target=_read, args=(process, lines), daemon=True) for process in started]
     try:
@@ -115,6 +101,15 @@ def spread(seeds: Sequence[int], mode: str | None, minutes: float, jobs: int) ->
             process.wait()
         for reader in readers:
             reader.join()
+
+
+def _start(seeds: Sequence[int], mode: str | None, minutes: float, url: str | None) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "occo_celery.simulation", "--worker", "--minutes", str(minutes)]
+    words += ["--mode", mode] if mode is not None else []
+    words += ["--url", url] if url is not None else []
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    words += ["--seeds", ",".join(map(str, seeds))]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str | None]) -> None:

@@ -1,8 +1,8 @@
 """What must hold of the cloud: at every new instance, and once quiet. Called by world.py.
 
 A call that its process sent after its time (it stalled between the last look at its lease and the call, which nothing
-can prevent) is told apart: such an instance may be left over if its process then died. Guard 4 bounds everything
-else.
+can prevent) is told apart: such an instance may come too late, and be left to the sweep of accounts if its process
+then died. Guard 4 bounds everything else.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Truth:
             self._violated("torn down", f"{instance.node_id} made after {instance.infra_id} was torn down")
 
     def differences(self, alive: Sequence[simulated_cloud.Instance]) -> tuple[list[str], list[str]]:
-        """Instances that no row knows (but for those of late calls), and rows whose instance is not there."""
+        """Instances that no row knows, and rows whose instance is not there."""
         known = {one.instance_id for one in self._books.nodes.values() if one.instance_id is not None}
         there = {one.instance_id for one in alive}
-        return sorted(there - known - self.late), sorted(known - there)
+        return sorted(there - known), sorted(known - there)

@@ -123,7 +123,7 @@ def test_a_violation_is_told_with_the_way_to_see_it_again() -> None:
     total.add(_result(violations=(("twin", "two of them", 7),)))
     lines = list(total.lines(30.0))
     assert lines[0] == "VIOLATION twin: two of them (seed 1, tokens, step 7)"
-    assert "--seed 1 --runs 1 --mode tokens --minutes 30 --tell" in lines[1]
+    assert "--seed 1 --runs 1 --mode tokens --minutes 30 --engine sqlite --tell" in lines[1]
     assert lines[-1].endswith("1 violations")
 
 
