@@ -164,24 +164,6 @@ def test_4_a_call_that_could_outlast_its_lease_is_not_sent(world: World) -> None
     assert list(world.cloud.instances(alive=False)) == []
 
 
-def test_5_a_drop_waits_until_no_creation_can_come_true_any_more(make_world: Callable[..., World]) -> None:
-    """The creator stalls before its call; its row is dropped meanwhile. The books stay open as long as it might."""
-    world = make_world()
-    infra_id = world.manager.add(ONE)
-    world.deliver(1)
-    node = planned(world, infra_id, "a")
-    take(world, node.node_id)
-    with world.system.store.read() as connection:
-        operation = operations.get(connection, node.node_id)
-    assert operation is not None
-    with pytest.raises(errors.StillRunning):
-        world.manager.stop_provisioning(infra_id, wait_timeout=0)
-    handle = world.manager.tear_down(infra_id)
-    world.run(operation.doubt_until - world.now() - 1.0, step=1.0)
-    assert all_nodes(world, infra_id) != []
-    world.run_until(lambda: handle.state == "torn_down", seconds=120, step=1.0)
-
-
 def test_5_without_tokens_an_earlier_call_is_waited_for(make_world: Callable[..., World]) -> None:
     """It ends in a time-out and is carried out later, when the cloud has already been asked what there is."""
     world = make_world(kind="simulated_no_tokens", tokens=False, latency=22.0)
@@ -332,3 +314,47 @@ def test_11_the_sweep_drops_what_nobody_knew_of_and_sees_it_gone(make_world: Cal
     world.run_until(lambda: handle.state == "torn_down", seconds=120)
     assert handler.sweep(infra_id, 5.0) == ()
     assert world.living() == []
+
+
+def test_5_a_refusal_does_not_forget_what_an_earlier_call_has_made(world: World) -> None:
+    """The first call was carried out, its answer was lost; the second is refused, long after. Nothing may be made
+    elsewhere then: what is there is taken over."""
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node_id = planned(world, infra_id, "a").node_id
+    world.cloud.set(timeout_rate=1.0)
+    perform(world, take(world, node_id))
+    world.cloud.set(timeout_rate=0.0)
+    world.time += 1000.0
+    job = take(world, node_id)
+    assert isinstance(job, claims.CreateJob)
+    assert not job.first
+    world.system.infraprocessor._creator._refused(job, errors.TransientError("not now"))
+    (made,) = world.living()
+    assert planned(world, infra_id, "a").instance_id == made.instance_id
+
+
+def test_5_a_drop_waits_for_the_doubt_of_a_call_that_was_sent(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node_id = planned(world, infra_id, "a").node_id
+    with world.system.store.write() as connection:
+        operations.delete(connection, node_id)
+        node = nodes.get(connection, node_id)
+        assert node is not None
+    job = claims.DropJob(
+        operation=instance.Operation(
+            target=node_id,
+            infra_id=infra_id,
+            kind=instance.OperationKind.DROP,
+            attach_epoch=1,
+            doubt_until=world.now() + 50.0,
+            absent_since=world.now() - 1000.0,
+        ),
+        node=node,
+        send_until=world.now() + 5.0,
+    )
+    dropper, implementation = world.system.infraprocessor._dropper, {"resource": {"type": world.kind}}
+    assert not dropper._believed(job, implementation)
+    world.time += 50.0
+    assert dropper._believed(job, implementation)
