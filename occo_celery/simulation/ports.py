@@ -25,10 +25,11 @@ class Outages:
     """Until when the database and the broker are gone for everybody, and beats are stopped."""
 
     def __init__(self) -> None:
-        self.database = self.broker = self.beats = 0.0
+        self.end()
 
     def end(self) -> None:
-        self.__init__()  # type: ignore[misc]
+        """All are back."""
+        self.database = self.broker = self.beats = 0.0
 
 
 class MortalStore(Store):
