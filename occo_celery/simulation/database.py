@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from occo_celery.simulation import baton
 from occo_celery.uds import tables
@@ -32,18 +31,16 @@ def _template() -> sqlite3.Connection:
 
 
 def _connect() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+    connection = sqlite3.connect(":memory:", check_same_thread=False)  # begins transactions itself, before it writes
     connection.create_function("floor", 1, math.floor, deterministic=True)
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
 
 
 def _engine(connection: sqlite3.Connection) -> sa.Engine:
-    engine = sa.create_engine(
+    return sa.create_engine(
         "sqlite://", creator=lambda: connection, poolclass=sa.StaticPool, pool_reset_on_return=None
     )
-    event.listen(engine, "begin", lambda _: connection.execute("BEGIN"))
-    return engine
 
 
 class Database:

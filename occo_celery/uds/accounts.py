@@ -17,15 +17,19 @@ _A = tables.accounts
 _N = tables.nodes
 _X = tables.nodes_archive
 
+_IS_ACCOUNT = _A.c.account == sa.bindparam("is_account")
+_NAMES: sa.BindParameter[Any] = sa.bindparam("names", expanding=True)
+
 #: Misses in a row after which an account counts as silent.
 MISSES = 2
 
 
+_SILENT = sa.select(_A.c.account, _A.c.misses, _A.c.silent_until).where(_A.c.account.in_(_NAMES), _A.c.misses > 0)
+
+
 def silent(connection: sa.Connection, names: Collection[str]) -> dict[str, tuple[int, float | None]]:
     """(misses, silent_until) of those accounts that missed an answer lately."""
-    found = connection.execute(
-        sa.select(_A.c.account, _A.c.misses, _A.c.silent_until).where(_A.c.account.in_(list(names)), _A.c.misses > 0)
-    )
+    found = connection.execute(_SILENT, {"names": list(names)})
     return {row.account: (row.misses, row.silent_until) for row in found}
 
 
@@ -57,21 +61,28 @@ def missed(connection: sa.Connection, account: str, *, reason: str, now: float, 
     )
 
 
+_THERE = (
+    sa.select(_N.c.account, sa.func.count(), sa.func.count(sa.case((_N.c.lost_at >= sa.bindparam("since"), 1))))
+    .where(_N.c.account.in_(_NAMES), _N.c.lifecycle != instance.Lifecycle.PLANNED.value)
+    .group_by(_N.c.account)
+)
+_GONE = (
+    sa.select(_X.c.account, sa.func.count(), sa.func.count())
+    .where(_X.c.account.in_(_NAMES), _X.c.lost_at >= sa.bindparam("since"))
+    .group_by(_X.c.account)
+)
+_BREAKERS = sa.select(_A.c.account, _A.c.breaker_at).where(_A.c.account.in_(_NAMES))
+
+
 def standings(connection: sa.Connection, names: Collection[str], *, since: float) -> dict[str, accounts.Standing]:
     """What the breaker has to know of these accounts. since: losses count from then on."""
     there = dict.fromkeys(names, 0)
     losses = dict.fromkeys(names, 0)
-    counted = sa.select(_N.c.account, sa.func.count(), sa.func.count(sa.case((_N.c.lost_at >= since, 1)))).where(
-        _N.c.account.in_(list(names)), _N.c.lifecycle != instance.Lifecycle.PLANNED.value
-    )
-    gone = sa.select(_X.c.account, sa.func.count(), sa.func.count()).where(
-        _X.c.account.in_(list(names)), _X.c.lost_at >= since
-    )
-    for statement in (counted.group_by(_N.c.account), gone.group_by(_X.c.account)):
-        for name, instances, lost in connection.execute(statement):
+    for statement in (_THERE, _GONE):
+        for name, instances, lost in connection.execute(statement, {"names": list(names), "since": since}):
             there[name] += instances
             losses[name] += lost
-    opened = connection.execute(sa.select(_A.c.account, _A.c.breaker_at).where(_A.c.account.in_(list(names))))
+    opened = connection.execute(_BREAKERS, {"names": list(names)})
     breakers = {row.account: row.breaker_at for row in opened}
     return {
         name: accounts.Standing(instances=there[name], losses=losses[name], breaker_at=breakers.get(name))
@@ -105,8 +116,12 @@ def known(connection: sa.Connection) -> Sequence[Account]:
     return [_account(row) for row in found]
 
 
+_GET = sa.select(_A).where(_IS_ACCOUNT)
+_USED = sa.select(_A.c.account).where(_IS_ACCOUNT, _A.c.implementation.is_not(None))
+
+
 def get(connection: sa.Connection, account: str) -> Account | None:
-    row = connection.execute(sa.select(_A).where(_A.c.account == account)).mappings().first()
+    row = connection.execute(_GET, {"is_account": account}).mappings().first()
     return None if row is None else _account(row)
 
 
@@ -117,8 +132,7 @@ def _account(row: Mapping[Any, Any]) -> Account:
 
 def is_used(connection: sa.Connection, account: str) -> bool:
     """Has it been said to be in use?"""
-    used = sa.select(_A.c.account).where(_A.c.account == account, _A.c.implementation.is_not(None))
-    return connection.execute(used).first() is not None
+    return connection.execute(_USED, {"is_account": account}).first() is not None
 
 
 def use(connection: sa.Connection, account: str, implementation: Mapping[str, Any], *, sweep_due: float) -> None:
@@ -131,24 +145,33 @@ def use(connection: sa.Connection, account: str, implementation: Mapping[str, An
     )
 
 
+_NEXT_SWEEP = sa.select(sa.func.min(_A.c.sweep_due))
+_DUE = (
+    sa.select(_A.c.account)
+    .where(_A.c.sweep_due <= sa.bindparam("now"))
+    .order_by(_A.c.sweep_due)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+)
+_CLAIM_SWEEPS = (
+    _A.update()
+    .where(_A.c.account.in_(sa.select(_DUE.c.account)))
+    .values(sweep_due=sa.bindparam("again"))
+    .returning(_A.c.account)
+)
+
+
 def next_sweep(connection: sa.Connection) -> float | None:
     """When the next account is to be swept; None when none is in use."""
-    return connection.execute(sa.select(sa.func.min(_A.c.sweep_due))).scalar()
+    return connection.execute(_NEXT_SWEEP).scalar()
 
 
 def claim_sweeps(connection: sa.Connection, *, now: float, limit: int, again: float) -> Sequence[str]:
     """Accounts that beat should have swept; each is put off by ``again`` seconds, so that beats share them and a
     message that is lost is sent again."""
-    due = (
-        sa.select(_A.c.account)
-        .where(_A.c.sweep_due <= now)
-        .order_by(_A.c.sweep_due)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    claimed = _A.update().where(_A.c.account.in_(sa.select(due.c.account))).values(sweep_due=now + again)
-    return list(connection.execute(claimed.returning(_A.c.account)).scalars())
+    claimed = connection.execute(_CLAIM_SWEEPS, {"now": now, "most": limit, "again": now + again})
+    return list(claimed.scalars())
 
 
 def swept(connection: sa.Connection, account: str, *, suspects: Mapping[str, float], due: float) -> None:

@@ -25,12 +25,14 @@ def replace(connection: sa.Connection, definitions: Mapping[str, Sequence[Mappin
     operations.reconsider(connection, now=now)
 
 
+_ALL = sa.select(_D).order_by(_D.c.type, _D.c.position)
+_OF = _ALL.where(_D.c.type.in_(sa.bindparam("types", expanding=True)))
+
+
 def load(connection: sa.Connection, types: Collection[str] | None = None) -> dict[str, list[dict[str, Any]]]:
     """Implementations by type: of the given types, or of all."""
-    statement = sa.select(_D).order_by(_D.c.type, _D.c.position)
-    if types is not None:
-        statement = statement.where(_D.c.type.in_(list(types)))
+    rows = connection.execute(_ALL) if types is None else connection.execute(_OF, {"types": list(types)})
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in connection.execute(statement):
+    for row in rows:
         found.setdefault(row.type, []).append(row.implementation)
     return found

@@ -22,8 +22,11 @@ class Event:
     data: Mapping[str, Any]
 
 
+_INSERT = _E.insert()
+
+
 def add(connection: sa.Connection, infra_id: str, event: str, *, now: float, **data: Any) -> None:
-    connection.execute(_E.insert().values(infra_id=infra_id, time=now, name=event, data=data))
+    connection.execute(_INSERT, {"infra_id": infra_id, "time": now, "name": event, "data": data})
 
 
 def of(connection: sa.Connection, infra_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]:

@@ -45,17 +45,16 @@ def insert(
     connection: sa.Connection, compiled: description.StaticDescription, *, now: float, by: str | None = None
 ) -> None:
     """Store a freshly compiled infrastructure, generation 1, not managed."""
-    connection.execute(
-        _T.insert().values(
-            infra_id=compiled.infra_id,
-            name=compiled.name,
-            user_id=compiled.user_id,
-            phase=instance.Phase.SUBMITTED.value,
-            generation=1,
-            targets={},
-            created_at=now,
-        )
-    )
+    row: dict[str, Any] = {
+        "infra_id": compiled.infra_id,
+        "name": compiled.name,
+        "user_id": compiled.user_id,
+        "phase": instance.Phase.SUBMITTED.value,
+        "generation": 1,
+        "targets": {},
+        "created_at": now,
+    }
+    connection.execute(_T.insert(), row)
     _add_revision(connection, compiled, 1, now, by)
 
 
@@ -75,15 +74,14 @@ def revise(
 def _add_revision(
     connection: sa.Connection, compiled: description.StaticDescription, generation: int, now: float, by: str | None
 ) -> None:
-    connection.execute(
-        _R.insert().values(
-            infra_id=compiled.infra_id,
-            generation=generation,
-            description=compiled.to_json(),
-            created_at=now,
-            created_by=by,
-        )
-    )
+    row: dict[str, Any] = {
+        "infra_id": compiled.infra_id,
+        "generation": generation,
+        "description": compiled.to_json(),
+        "created_at": now,
+        "created_by": by,
+    }
+    connection.execute(_R.insert(), row)
 
 
 _GET = sa.select(_T).where(_T.c.infra_id == sa.bindparam("id"))
@@ -123,9 +121,17 @@ def all_of(connection: sa.Connection) -> Sequence[Infrastructure]:
     return [Infrastructure.from_row(dict(row)) for row in rows.mappings()]
 
 
+_CHANGE = _T.update().where(_T.c.infra_id == sa.bindparam("is_infra"))
+
+
 def change(connection: sa.Connection, infra_id: str, **values: Any) -> None:
     """Set columns of a row that this transaction has locked."""
-    connection.execute(_T.update().where(_T.c.infra_id == infra_id).values(**values))
+    connection.execute(_CHANGE, {"is_infra": infra_id, **values})
+
+
+_REVISIONS = sa.select(_R.c.infra_id, _R.c.generation, _R.c.description).where(
+    sa.tuple_(_R.c.infra_id, _R.c.generation).in_(sa.bindparam("keys", expanding=True))
+)
 
 
 class Descriptions:
@@ -144,11 +150,7 @@ class Descriptions:
         """The descriptions of (infra_id, generation) pairs, by infra_id, in at most one statement."""
         missing = [key for key in wanted if key not in self._cache]
         if missing:
-            found = connection.execute(
-                sa.select(_R.c.infra_id, _R.c.generation, _R.c.description).where(
-                    sa.tuple_(_R.c.infra_id, _R.c.generation).in_(missing)
-                )
-            )
+            found = connection.execute(_REVISIONS, {"keys": missing})
             fresh = {
                 (row.infra_id, row.generation): description.StaticDescription.from_json(row.infra_id, row.description)
                 for row in found

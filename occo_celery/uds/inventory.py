@@ -47,28 +47,30 @@ class Books:
     strays: frozenset[str]
 
 
+_IDS: sa.BindParameter[str] = sa.bindparam("ids", expanding=True)
+_OURS = sa.select(_I.c.infra_id).where(_I.c.infra_id.in_(_IDS))
+_NODES = sa.select(_N.c.node_id, _N.c.node_name, _N.c.lifecycle, _N.c.instance_id).where(_N.c.node_id.in_(_IDS))
+_ARCHIVED = sa.select(_X.c.node_id, _X.c.node_name, _X.c.archived_at).where(_X.c.node_id.in_(_IDS))
+_STRAYS = sa.select(_O.c.target).where(_O.c.infra_id.in_(_IDS), _O.c.kind == instance.OperationKind.STRAY.value)
+
+
 def books(connection: sa.Connection, infra_ids: Collection[str], node_ids: Collection[str]) -> Books:
     """What is known of these. Nodes are read before the archive, to which they move."""
     ours: set[str] = set()
     for some in _chunks(infra_ids):
-        ours.update(connection.execute(sa.select(_I.c.infra_id).where(_I.c.infra_id.in_(some))).scalars())
+        ours.update(connection.execute(_OURS, {"ids": some}).scalars())
     nodes: dict[str, Node] = {}
     archived: dict[str, Archived] = {}
     strays: set[str] = set()
     for some in _chunks(node_ids):
-        asked = sa.select(_N.c.node_id, _N.c.node_name, _N.c.lifecycle, _N.c.instance_id)
-        for row in connection.execute(asked.where(_N.c.node_id.in_(some))):
+        for row in connection.execute(_NODES, {"ids": some}):
             lifecycle = instance.Lifecycle(row.lifecycle)
             nodes[row.node_id] = Node(node_name=row.node_name, lifecycle=lifecycle, instance_id=row.instance_id)
     for some in _chunks(node_ids):
-        gone = sa.select(_X.c.node_id, _X.c.node_name, _X.c.archived_at).where(_X.c.node_id.in_(some))
-        for node_id, node_name, archived_at in connection.execute(gone):
+        for node_id, node_name, archived_at in connection.execute(_ARCHIVED, {"ids": some}):
             archived[node_id] = Archived(node_name=node_name, archived_at=archived_at)
     for some in _chunks(ours):
-        dropping = sa.select(_O.c.target).where(
-            _O.c.infra_id.in_(some), _O.c.kind == instance.OperationKind.STRAY.value
-        )
-        strays.update(connection.execute(dropping).scalars())
+        strays.update(connection.execute(_STRAYS, {"ids": some}).scalars())
     return Books(infra_ids=frozenset(ours), nodes=nodes, archived=archived, strays=frozenset(strays))
 
 

@@ -11,31 +11,33 @@ from occo_celery.model import instance, status
 from occo_celery.uds import rows, tables
 
 _N = tables.nodes
+_X = tables.nodes_archive
+
+_INSERT = _N.insert()
+_IS_NODE = _N.c.node_id == sa.bindparam("is_node")
 
 
 def insert(connection: sa.Connection, *, node_id: str, infra_id: str, node_name: str, now: float) -> None:
     """A planned instance: nothing has been asked of any cloud."""
     reason = status.Reason(code="planned", since=now)
-    connection.execute(
-        _N.insert().values(
-            node_id=node_id,
-            infra_id=infra_id,
-            node_name=node_name,
-            lifecycle=instance.Lifecycle.PLANNED.value,
-            status=status.NodeStatus.PENDING.value,
-            addresses=[],
-            created_at=now,
-            **rows.reason_columns(reason),
-        )
-    )
+    row = {
+        "node_id": node_id,
+        "infra_id": infra_id,
+        "node_name": node_name,
+        "lifecycle": instance.Lifecycle.PLANNED.value,
+        "status": status.NodeStatus.PENDING.value,
+        "addresses": [],
+        "created_at": now,
+    }
+    connection.execute(_INSERT, {**row, **rows.reason_columns(reason)})
 
 
-_GET = rows.INSTANCE.where(_N.c.node_id == sa.bindparam("id"))
+_GET = rows.INSTANCE.where(_IS_NODE)
 _OF = rows.INSTANCE.where(_N.c.infra_id == sa.bindparam("id")).order_by(_N.c.created_at, _N.c.node_id)
 
 
 def get(connection: sa.Connection, node_id: str) -> instance.Instance | None:
-    row = connection.execute(_GET, {"id": node_id}).mappings().first()
+    row = connection.execute(_GET, {"is_node": node_id}).mappings().first()
     return None if row is None else rows.instance_of(dict(row))
 
 
@@ -43,6 +45,13 @@ def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Instance]:
     """All instances of an infrastructure, oldest first."""
     found = connection.execute(_OF, {"id": infra_id})
     return [rows.instance_of(dict(row)) for row in found.mappings()]
+
+
+_CHANGE = _N.update().where(_IS_NODE).values(version=_N.c.version + 1)
+_MOVE = _CHANGE.where(_N.c.lifecycle == sa.bindparam("is_lifecycle"))
+_IS_VERSION = _N.c.version == sa.bindparam("is_version")
+_MOVE_AS_READ = _MOVE.where(_IS_VERSION)
+_OBSERVED = _CHANGE.where(_IS_VERSION)
 
 
 def move(
@@ -56,21 +65,17 @@ def move(
 ) -> bool:
     """Move a lifecycle on and set other columns; False if the row is not (any more) where it was thought to be."""
     assert (origin, to) in instance.MOVES or origin is to, (origin, to)
-    statement = _N.update().where(_N.c.node_id == node_id, _N.c.lifecycle == origin.value)
-    if version is not None:
-        statement = statement.where(_N.c.version == version)
-    changed = connection.execute(statement.values(lifecycle=to.value, version=_N.c.version + 1, **_plain(values)))
-    return changed.rowcount == 1
+    where = {"is_node": node_id, "is_lifecycle": origin.value, "is_version": version}
+    if version is None:
+        del where["is_version"]
+    statement = _MOVE if version is None else _MOVE_AS_READ
+    return connection.execute(statement, {**where, "lifecycle": to.value, **_plain(values)}).rowcount == 1
 
 
 def observed(connection: sa.Connection, node_id: str, version: int, **values: Any) -> bool:
     """What a pass saw of a row that is as the pass read it; False if it has changed meanwhile."""
-    changed = connection.execute(
-        _N.update()
-        .where(_N.c.node_id == node_id, _N.c.version == version)
-        .values(version=_N.c.version + 1, **_plain(values))
-    )
-    return changed.rowcount == 1
+    where = {"is_node": node_id, "is_version": version}
+    return connection.execute(_OBSERVED, {**where, **_plain(values)}).rowcount == 1
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -80,11 +85,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def mark(connection: sa.Connection, node_id: str, outdated: instance.Replacement | None) -> None:
     """Say that an instance is to be replaced, or (None) that it is not any more."""
-    connection.execute(
-        _N.update()
-        .where(_N.c.node_id == node_id)
-        .values(version=_N.c.version + 1, outdated=None if outdated is None else outdated.value)
-    )
+    connection.execute(_CHANGE, {"is_node": node_id, "outdated": None if outdated is None else outdated.value})
 
 
 def forget(connection: sa.Connection, node_id: str) -> None:
@@ -92,36 +93,42 @@ def forget(connection: sa.Connection, node_id: str) -> None:
     connection.execute(_N.delete().where(_N.c.node_id == node_id, _N.c.lifecycle == instance.Lifecycle.PLANNED.value))
 
 
+_DELETE = _N.delete().where(_IS_NODE)
+_ARCHIVE = _X.insert()
+
+
 def archive(connection: sa.Connection, node: instance.Instance, *, why: str, now: float) -> None:
     """The end of an instance that no cloud has any more (or ever had)."""
-    connection.execute(_N.delete().where(_N.c.node_id == node.node_id))
-    connection.execute(
-        tables.nodes_archive.insert().values(
-            node_id=node.node_id,
-            infra_id=node.infra_id,
-            node_name=node.node_name,
-            account=node.account,
-            instance_id=node.instance_id,
-            addresses=list(node.addresses),
-            implementation=node.implementation,
-            created_at=node.created_at,
-            archived_at=now,
-            lost_at=node.lost_at,
-            why=why,
-        )
+    connection.execute(_DELETE, {"is_node": node.node_id})
+    row = {
+        "node_id": node.node_id,
+        "infra_id": node.infra_id,
+        "node_name": node.node_name,
+        "account": node.account,
+        "instance_id": node.instance_id,
+        "addresses": list(node.addresses),
+        "implementation": node.implementation,
+        "created_at": node.created_at,
+        "archived_at": now,
+        "lost_at": node.lost_at,
+        "why": why,
+    }
+    connection.execute(_ARCHIVE, row)
+
+
+_ACCOUNTS_OF = [
+    sa.select(table.c.account, table.c.implementation).where(
+        table.c.infra_id == sa.bindparam("id"), table.c.account.is_not(None)
     )
+    for table in (_X, _N)
+]
 
 
 def accounts_of(connection: sa.Connection, infra_id: str) -> dict[str, dict[str, Any]]:
     """Every account that an infrastructure has, or had, instances on: a resource section leading to each."""
     found: dict[str, dict[str, Any]] = {}
-    for table in (tables.nodes_archive, _N):
-        some = connection.execute(
-            sa.select(table.c.account, table.c.implementation).where(
-                table.c.infra_id == infra_id, table.c.account.is_not(None)
-            )
-        )
-        for row in some:
+    for statement in _ACCOUNTS_OF:
+        for row in connection.execute(statement, {"id": infra_id}):
             if row.implementation is not None:
                 found[row.account] = row.implementation
     return found

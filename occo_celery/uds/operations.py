@@ -16,6 +16,13 @@ from occo_celery.uds import rows, tables
 
 _O = tables.operations
 
+#: Statements are made once, with parameters: making one costs more than carrying it out. The columns that an UPDATE
+#: or INSERT sets are those of the parameters that bear their names.
+_IS_TARGET = _O.c.target == sa.bindparam("is_target")
+_IS_HELD = sa.and_(_IS_TARGET, _O.c.token == sa.bindparam("is_token"))
+
+_INSERT = _O.insert()
+
 
 def insert(
     connection: sa.Connection,
@@ -30,18 +37,18 @@ def insert(
     **values: Any,
 ) -> None:
     """Record an intent. The caller sends it after the commit; if that is lost, beat does, in ``resend`` seconds."""
-    connection.execute(
-        _O.insert().values(
-            target=target,
-            infra_id=infra_id,
-            kind=kind.value,
-            node_name=node_name,
-            attach_epoch=epoch,
-            retry_at=now,
-            due=now + resend,
-            **{"tried": [], "detail": {}, **values},
-        )
-    )
+    row: dict[str, Any] = {
+        "target": target,
+        "infra_id": infra_id,
+        "kind": kind.value,
+        "node_name": node_name,
+        "attach_epoch": epoch,
+        "retry_at": now,
+        "due": now + resend,
+        "tried": [],
+        "detail": {},
+    }
+    connection.execute(_INSERT, {**row, **values})
 
 
 def stray_target(instance_id: str, node_id: str) -> str:
@@ -49,12 +56,12 @@ def stray_target(instance_id: str, node_id: str) -> str:
     return f"stray:{instance_id}:{node_id}"[:255]
 
 
-_GET = sa.select(_O).where(_O.c.target == sa.bindparam("target"))
+_GET = sa.select(_O).where(_IS_TARGET)
 _OF = sa.select(_O).where(_O.c.infra_id == sa.bindparam("infra_id")).order_by(_O.c.target)
 
 
 def get(connection: sa.Connection, target: str) -> instance.Operation | None:
-    row = connection.execute(_GET, {"target": target}).mappings().first()
+    row = connection.execute(_GET, {"is_target": target}).mappings().first()
     return None if row is None else rows.operation_of(dict(row))
 
 
@@ -64,6 +71,7 @@ def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Operation]
 
 
 _TAKE = _GET.with_for_update()
+_CLAIM = _O.update().where(_IS_TARGET).values(attempts=_O.c.attempts + 1)
 
 
 def claim(
@@ -71,29 +79,27 @@ def claim(
 ) -> instance.Operation | None:
     """Take an operation whose time has come and that nobody holds. Returns it as it was *before* the claim (but
     with our token), None if there is nothing to take."""
-    row = connection.execute(_TAKE, {"target": target}).mappings().first()
+    row = connection.execute(_TAKE, {"is_target": target}).mappings().first()
     if row is None or row["retry_at"] is None or row["retry_at"] > now:
         return None
     if row["lease_until"] is not None and row["lease_until"] > now:
         return None
-    connection.execute(
-        _O.update()
-        .where(_O.c.target == target)
-        .values(token=token, lease_until=until, attempts=_O.c.attempts + 1, due=until)
-    )
+    connection.execute(_CLAIM, {"is_target": target, "token": token, "lease_until": until, "due": until})
     return rows.operation_of({**row, "token": token})
+
+
+_HOLD = sa.select(_O.c.target).where(_IS_HELD).with_for_update()
+_HELD = _O.update().where(_IS_HELD)
 
 
 def is_held(connection: sa.Connection, target: str, holder: str) -> bool:
     """True while the operation is ours; nobody takes it before this transaction ends."""
-    found = sa.select(_O.c.target).where(_O.c.target == target, _O.c.token == holder).with_for_update()
-    return connection.execute(found).first() is not None
+    return connection.execute(_HOLD, {"is_target": target, "is_token": holder}).first() is not None
 
 
 def held(connection: sa.Connection, target: str, holder: str, **values: Any) -> bool:
     """Write to an operation that we still hold; False if it was taken over, replaced or has ended."""
-    changed = connection.execute(_O.update().where(_O.c.target == target, _O.c.token == holder).values(**values))
-    return changed.rowcount == 1
+    return connection.execute(_HELD, {"is_target": target, "is_token": holder, **values}).rowcount == 1
 
 
 def give_back(
@@ -111,14 +117,18 @@ def give_back(
     return held(connection, target, token, token=None, lease_until=None, retry_at=retry_at, due=retry_at, **values)
 
 
+_END = _O.delete().where(_IS_HELD)
+_DELETE = _O.delete().where(_IS_TARGET)
+
+
 def end(connection: sa.Connection, target: str, token: str) -> bool:
     """The operation is done; False if it was not ours any more."""
-    return connection.execute(_O.delete().where(_O.c.target == target, _O.c.token == token)).rowcount == 1
+    return connection.execute(_END, {"is_target": target, "is_token": token}).rowcount == 1
 
 
 def delete(connection: sa.Connection, target: str) -> None:
     """Take an intent back, whoever held it; its holder's next write is refused."""
-    connection.execute(_O.delete().where(_O.c.target == target))
+    connection.execute(_DELETE, {"is_target": target})
 
 
 def turn_into_drop(
