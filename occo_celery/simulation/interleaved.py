@@ -8,7 +8,6 @@ transaction open wait, they wait for each other: a deadlock, which the order of 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,7 +38,7 @@ class Database:
             connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
         self._beside = self._admin.raw_connection()
         self.engine = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"options": _OPTIONS})
-        self._changes = itertools.count(1)
+        self.changes = 0  #: grows with every statement that wrote rows
         self._baton: baton.Baton | None = None
         self._open: set[baton.Actor] = set()
         self._waiting: list[baton.Actor] = []
@@ -48,11 +47,6 @@ class Database:
         """From now on transactions interleave."""
         self._baton, self._violated = the_baton, violated
         event.listen(self.engine, "do_execute", self._execute)
-
-    @property
-    def changes(self) -> int:
-        """Any transaction may have written."""
-        return next(self._changes)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """What is committed, read beside the system."""
@@ -90,6 +84,15 @@ class Database:
         me.life.point("before statement")
         if statement.startswith("SELECT") and " FOR " not in statement:
             return False  # it waits for nobody
+        if self._open == {me}:  # nobody holds a lock
+            cursor.execute(statement, parameters)
+        else:
+            self._when_free(me, cursor, statement, parameters)
+        if not statement.startswith("SELECT"):
+            self.changes += max(0, cursor.rowcount)
+        return True
+
+    def _when_free(self, me: baton.Actor, cursor: Any, statement: str, parameters: Any) -> None:
         beside = cursor.connection.cursor()
         while True:
             beside.execute("SAVEPOINT turn")
@@ -99,7 +102,7 @@ class Database:
                 if getattr(problem, "sqlstate", None) != "55P03":  # lock_not_available
                     raise
             else:
-                return True
+                return
             beside.execute("ROLLBACK TO SAVEPOINT turn")
             self._wait(me)
 

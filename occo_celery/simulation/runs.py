@@ -93,8 +93,9 @@ def spread(
         for _ in started:
             while (line := lines.get()) is not None:
                 yield from_line(line)
-        if any(process.wait() for process in started):
-            raise RuntimeError("a process of the simulation failed")
+        ended = [process.wait() for process in started]
+        if any(ended):
+            raise RuntimeError(f"a process of the simulation failed: exit codes {ended}")
     finally:
         for process in started:
             process.kill()
