@@ -120,6 +120,9 @@ class Recorder:
                 return [self._intend_creation(one)]
             case instruction.DropNode():
                 return self._intend_drop(one, versions)
+            case instruction.ReplaceNode():
+                self._mark(one)
+                return []
             case _:
                 assert_never(one)
 
@@ -150,6 +153,12 @@ class Recorder:
         operations.turn_into_drop(self._connection, node, epoch=self._epoch, now=self._now, resend=self._resend)
         self._tell("nodedropping", node_id=node.node_id, node=node.node_name, reason=one.why)
         return [self._message(node.node_id, instance.OperationKind.DROP, node.node_name)]
+
+    def _mark(self, one: instruction.ReplaceNode) -> None:
+        current = nodes.get(self._connection, one.node_id)
+        if current is not None and current.alive:
+            nodes.mark(self._connection, one.node_id, instance.Replacement.ASKED)
+            self._tell("nodereplacing", node_id=one.node_id, node=one.node_name)
 
     def _write_strays(self) -> list[instance.Operation]:
         """Instances that bear a tag of ours but are not on record: each becomes a drop of its own."""

@@ -29,7 +29,15 @@ class DropNode:
     why: str
 
 
-Instruction = CreateInfrastructure | CreateNode | DropNode
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceNode:
+    """Have another made in the place of one instance, which is dropped by a later pass, when that one is ready."""
+
+    node_id: str
+    node_name: str
+
+
+Instruction = CreateInfrastructure | CreateNode | DropNode | ReplaceNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,13 @@ The order is that of the contract: bootstrap, surplus instances, instances of no
 description, failed ones, creations. Planning again after a plan was carried out gives nothing.
 
 Instances that are outdated are replaced one at a time (of each node): while some are left the node has one instance
-over its target, and one of them is dropped only when all that are not outdated are ready.
+over its target, and one of them is dropped only when all that are not outdated are ready. Instances that a user named
+to go, though there are not more than the target, become outdated: nobody goes before another is ready.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 
 from occo_celery.model.description import StaticDescription
 from occo_celery.model.instance import Instance, Lifecycle, Replacement
-from occo_celery.model.instruction import CreateInfrastructure, CreateNode, Delta, DropNode, Instruction
+from occo_celery.model.instruction import CreateInfrastructure, CreateNode, Delta, DropNode, Instruction, ReplaceNode
 from occo_celery.model.status import LOST, Reason
 from occo_celery.planner.scaling import Scaled, target
 
@@ -58,8 +60,10 @@ def plan(
     held: accounts whose lost instances are not to be replaced yet.
     """
     bootstrap = () if bootstrapped else (CreateInfrastructure(),)
+    surplus, named = _surplus(desired, instances, scaled, limits.downscale)
+    instances = [dataclasses.replace(one, outdated=Replacement.ASKED) if one in named else one for one in instances]
     found = [
-        *_surplus(desired, instances, scaled, limits.downscale),
+        *surplus,
         *_removed(desired, instances),
         *_failed(desired, instances, held),
         *_recreated(desired, instances),
@@ -70,7 +74,8 @@ def plan(
     drops |= {drop.node_id: drop for drop in replaced}
     kept = [one for one in kept if one.node_id not in drops]
     creations, waiting = _creations(desired, kept, scaled.targets, limits)
-    instructions: tuple[Instruction, ...] = (*bootstrap, *_in_order(found, replaced, drops), *creations)
+    marks = [ReplaceNode(node_id=one.node_id, node_name=one.node_name) for one in named if one.node_id not in drops]
+    instructions: tuple[Instruction, ...] = (*bootstrap, *_in_order(found, replaced, drops), *marks, *creations)
     ready = not instructions and _all_ready(desired, instances, scaled.targets)
     return Delta(instructions=instructions, waiting=waiting, ready=ready)
 
@@ -108,16 +113,18 @@ def _drop(one: Instance, why: str) -> DropNode:
 
 def _surplus(
     desired: StaticDescription, instances: Sequence[Instance], scaled: Scaled, downscale: str
-) -> list[DropNode]:
-    """More than the target: those go first that were named, then those that are worth least."""
-    drops = []
+) -> tuple[list[DropNode], list[Instance]]:
+    """More than the target: those go first that were named, then those that are worth least. Beside the drops: the
+    named ones that cannot be spared."""
+    drops: list[DropNode] = []
+    named: list[Instance] = []
     for name, some in _by_node(desired, instances).items():
         wanted = target(desired.node_lookup[name], scaled.targets)
-        named = sum(1 for one in some if one.node_id in scaled.victims)
-        excess = max(named, len(some) - wanted - _extra(some, wanted))
-        if excess > 0:
-            drops += [_drop(one, "surplus") for one in sorted(some, key=_worth(scaled.victims, downscale))[:excess]]
-    return drops
+        excess = max(0, len(some) - wanted - _extra(some, wanted))
+        order = sorted(some, key=_worth(scaled.victims, downscale))
+        drops += [_drop(one, "surplus") for one in order[:excess]]
+        named += [one for one in order[excess:] if one.node_id in scaled.victims]
+    return drops, named
 
 
 def _by_node(desired: StaticDescription, instances: Iterable[Instance]) -> dict[str, list[Instance]]:

@@ -104,7 +104,7 @@ class Books:
                     self._stray(told)
                     continue
                 reasons[told["node_id"]] = told.get("reason", "")
-        self._spared(nodes, reasons, {one.node_id for key, (_, one) in asked.items() if key not in self.requests})
+        self._spared(nodes, reasons)
         for node_id, node in self.nodes.items():
             before = nodes.get(node_id)
             if before == node:
@@ -153,12 +153,12 @@ class Books:
         if node.instance_id and node.account and self._healthy(node.account, node.instance_id):
             self._violated("unknown", f"{node.node_id} is dropped though it is well: {reason}")
 
-    def _spared(self, before: Mapping[str, Node], reasons: Mapping[str, str], named: set[str | None]) -> None:
-        """Nobody is dropped as one too many while the node has no more than its min, but for whom a user named."""
+    def _spared(self, before: Mapping[str, Node], reasons: Mapping[str, str]) -> None:
+        """Nobody is dropped as one too many while the node has no more than its min."""
         spare = Counter(
             (one.infra_id, one.node_name)
             for one in self.nodes.values()
-            if reasons.get(one.node_id) in ("surplus", "replaced") and one.node_id not in named
+            if reasons.get(one.node_id) in ("surplus", "replaced")
         )
         for (infra_id, name), count in spare.items():
             wanted = self.description(self.infras[infra_id]).node_lookup.get(name)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from occo_celery import errors
 from occo_celery.model import description, instance
-from occo_celery.uds import tables
+from occo_celery.uds import rows, tables
 
 _T = tables.infrastructures
 _R = tables.revisions
@@ -115,10 +115,10 @@ def _one(connection: sa.Connection, infra_id: str, statement: sa.Select[Any]) ->
 
 def all_of(connection: sa.Connection) -> Sequence[Infrastructure]:
     """Every infrastructure that is not torn down, oldest first."""
-    rows = connection.execute(
+    found = connection.execute(
         sa.select(_T).where(_T.c.phase != instance.Phase.TORN_DOWN.value).order_by(_T.c.created_at)
     )
-    return [Infrastructure.from_row(dict(row)) for row in rows.mappings()]
+    return [Infrastructure.from_row(dict(row)) for row in found.mappings()]
 
 
 _CHANGE = _T.update().where(_T.c.infra_id == sa.bindparam("is_infra"))
@@ -126,7 +126,7 @@ _CHANGE = _T.update().where(_T.c.infra_id == sa.bindparam("is_infra"))
 
 def change(connection: sa.Connection, infra_id: str, **values: Any) -> None:
     """Set columns of a row that this transaction has locked."""
-    connection.execute(_CHANGE, {"is_infra": infra_id, **values})
+    connection.execute(_CHANGE, {"is_infra": infra_id, **rows.of_table(_T, values)})
 
 
 _REVISIONS = sa.select(_R.c.infra_id, _R.c.generation, _R.c.description).where(

@@ -80,7 +80,7 @@ def observed(connection: sa.Connection, node_id: str, version: int, **values: An
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     reason = values.pop("reason", None)
-    return {**values, **(rows.reason_columns(reason) if reason is not None else {})}
+    return rows.of_table(_N, {**values, **(rows.reason_columns(reason) if reason is not None else {})})
 
 
 def mark(connection: sa.Connection, node_id: str, outdated: instance.Replacement | None) -> None:

@@ -48,7 +48,7 @@ def insert(
         "tried": [],
         "detail": {},
     }
-    connection.execute(_INSERT, {**row, **values})
+    connection.execute(_INSERT, {**row, **rows.of_table(_O, values)})
 
 
 def stray_target(instance_id: str, node_id: str) -> str:
@@ -99,7 +99,8 @@ def is_held(connection: sa.Connection, target: str, holder: str) -> bool:
 
 def held(connection: sa.Connection, target: str, holder: str, **values: Any) -> bool:
     """Write to an operation that we still hold; False if it was taken over, replaced or has ended."""
-    return connection.execute(_HELD, {"is_target": target, "is_token": holder, **values}).rowcount == 1
+    where = {"is_target": target, "is_token": holder}
+    return connection.execute(_HELD, {**where, **rows.of_table(_O, values)}).rowcount == 1
 
 
 def give_back(

@@ -11,6 +11,14 @@ from occo_celery.model import instance, status
 from occo_celery.uds import tables
 
 
+def of_table(table: sa.Table, values: dict[str, Any]) -> dict[str, Any]:
+    """Values to be set, as parameters of a statement. Raises KeyError for one that is no column of the table's:
+    SQLAlchemy takes no notice of such parameters."""
+    for name in values:
+        table.c[name]
+    return values
+
+
 def reason_columns(reason: status.Reason) -> dict[str, Any]:
     return {
         "reason_code": reason.code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from occo_celery.model import instruction
+from occo_celery.model.instance import Replacement
 from occo_celery.planner import plan, scaling
 from tests.unit.planner import making
 
+ASKED = Replacement.ASKED
 NONE = scaling.Scaled(targets={})
 SCENARIOS = yaml.safe_load((pathlib.Path(__file__).parents[2] / "scenarios" / "planner.yaml").read_text())
 
@@ -26,6 +29,8 @@ def words(one: instruction.Instruction, numbers: dict[str, int]) -> str:
             return f"create {one.node_name}"
         case instruction.DropNode():
             return f"drop {numbers[one.node_id]}"
+        case instruction.ReplaceNode():
+            return f"replace {numbers[one.node_id]}"
 
 
 @pytest.mark.parametrize("case", SCENARIOS, ids=[case["name"] for case in SCENARIOS])
@@ -79,6 +84,8 @@ def situations(draw: st.DrawFn) -> tuple[Any, list[Any], str]:
 def carried_out(there: list[Any], delta: instruction.Delta) -> list[Any]:
     """What is there when the delta has been recorded, before anything came of it."""
     dropped = {one.node_id for one in delta.instructions if isinstance(one, instruction.DropNode)}
+    marked = {one.node_id for one in delta.instructions if isinstance(one, instruction.ReplaceNode)}
+    there = [dataclasses.replace(one, outdated=ASKED) if one.node_id in marked else one for one in there]
     made = [one.node_name for one in delta.instructions if isinstance(one, instruction.CreateNode)]
     return [one for one in there if one.node_id not in dropped] + [
         making.an_instance(100 + number, name, "planned") for number, name in enumerate(made)
@@ -126,3 +133,23 @@ def test_sequential_has_one_creation_in_flight(situation: tuple[Any, list[Any], 
     delta = plan.plan(desired, there, NONE, bootstrapped=True, limits=plan.Limits(strategy="sequential"))
     if any(isinstance(one, instruction.CreateNode) for one in delta.instructions):
         assert sum(one.in_flight for one in carried_out(there, delta)) == 1
+
+
+@given(situations(), st.sets(st.integers(0, 11)))
+def test_who_was_named_goes_but_never_below_the_target(situation: tuple[Any, list[Any], str], some: set[int]) -> None:
+    desired, there, strategy = situation
+    named = {one.node_id for number, one in enumerate(there) if number in some}
+    scaled, limits = scaling.Scaled(targets={}, victims=frozenset(named)), plan.Limits(strategy=strategy)
+    delta = plan.plan(desired, there, scaled, bootstrapped=True, limits=limits)
+    after = carried_out(there, delta)
+    surplus = {
+        one.node_id for one in delta.instructions if isinstance(one, instruction.DropNode) and one.why == "surplus"
+    }
+    for node in desired.nodes:
+        alive = [one for one in there if one.alive and one.node_name == node.name]
+        left = [one for one in alive if one.node_id not in surplus]
+        assert len(left) >= min(len(alive), node.scaling.min)
+    for one in after:
+        if one.alive and one.node_id in named and one.node_name in desired.node_lookup:
+            assert one.outdated is ASKED
+    assert plan.plan(desired, after, NONE, bootstrapped=True, limits=limits).instructions == ()
