@@ -27,12 +27,17 @@ UPDATES = ("rolling", "recreate", "ignore")
 def submitted(connection: sa.Connection, infra_id: str) -> infrastructures.Infrastructure:
     """The row, locked. Raises InfrastructureIDNotFoundException when it is not there or is ending."""
     infra = infrastructures.lock(connection, infra_id)
+    must_stand(infra)
+    return infra
+
+
+def must_stand(infra: infrastructures.Infrastructure) -> None:
+    """Raises InfrastructureIDNotFoundException when it is ending."""
     if infra.phase is not instance.Phase.SUBMITTED:
         words = {instance.Phase.TEARING_DOWN: "being torn down", instance.Phase.TORN_DOWN: "torn down"}
         raise errors.InfrastructureIDNotFoundException(
-            f"infrastructure {infra_id} is {words[infra.phase]}, it cannot be changed any more; submit it again"
+            f"infrastructure {infra.infra_id} is {words[infra.phase]}, it cannot be changed any more; submit it again"
         )
-    return infra
 
 
 def scale(
@@ -93,46 +98,46 @@ def update(
 ) -> tuple[int, Claim | None]:
     """Store a new revision and mark what is to be replaced; returns the generation that holds from now on."""
     infra = submitted(connection, infra_id)
-    if compiled.name != infra.name:
-        raise errors.UpdateError(
-            f"infrastructure {infra_id} is called {infra.name!r}, the new description says {compiled.name!r}: an "
-            "infrastructure keeps its infra_name; build another one instead"
-        )
+    must_keep_its_name(infra, compiled)
     now, generation = system.now(), infra.generation
     if compiled.to_json() != system.descriptions.one(connection, infra).to_json():
         generation += 1
         infrastructures.revise(connection, compiled, generation=generation, now=now)
     known = definitions.load(connection, {node.type for node in compiled.nodes})
     for node in nodes.of(connection, infra_id):
-        _mark(connection, node, _replacement(node, compiled, known, how))
+        if (outdated := replacement(node, compiled, known, how)) is not node.outdated and node.alive:
+            nodes.mark(connection, node.node_id, outdated)
     operations.reconsider(connection, now=now, infra_id=infra_id)
     events.add(connection, infra_id, "infraupdated", now=now, generation=generation, update=how)
     return generation, _unready(system, connection, infra)
 
 
-def _replacement(
+def must_keep_its_name(infra: infrastructures.Infrastructure, compiled: description.StaticDescription) -> None:
+    """Raises UpdateError when a new description has another name."""
+    if compiled.name != infra.name:
+        raise errors.UpdateError(
+            f"infrastructure {infra.infra_id} is called {infra.name!r}, the new description says {compiled.name!r}: "
+            "an infrastructure keeps its infra_name; build another one instead"
+        )
+
+
+def replacement(
     node: instance.Instance,
     compiled: description.StaticDescription,
     known: Mapping[str, Sequence[Mapping[str, Any]]],
     how: str,
 ) -> instance.Replacement | None:
-    """How an instance is to be replaced under a new description; None if it may stay."""
+    """How an instance is to be replaced under a new description; None if it may stay. What a user asked to have
+    replaced by hand stays so."""
     wanted = compiled.node_lookup.get(node.node_name)
+    stays = node.outdated if node.outdated is instance.Replacement.ASKED else None
     if wanted is None or node.implementation is None or how == "ignore":
-        return None  # dropped, or made from the new one, or left as it is
+        return stays  # dropped, or made from the new one, or left as it is
     implementations = known.get(wanted.type, [])
     meant = [implementations[position] for position in resolve.meeting(wanted, implementations)]
     if node.implementation in meant and (node.inputs or {}).get("made_from") == resolve.made_from(wanted):
-        return None
+        return stays
     return instance.Replacement(how)
-
-
-def _mark(connection: sa.Connection, node: instance.Instance, outdated: instance.Replacement | None) -> None:
-    """What a user asked to have replaced by hand stays so."""
-    asked = instance.Replacement.ASKED
-    if not node.alive or node.outdated is outdated or (outdated is None and node.outdated is asked):
-        return
-    nodes.mark(connection, node.node_id, outdated)
 
 
 def suspend(system: wiring.System, connection: sa.Connection, infra_id: str) -> None:

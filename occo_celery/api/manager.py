@@ -13,14 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from occo_celery import errors, wiring
-from occo_celery.api import changes, occoapp, waiting
+from occo_celery.api import changes, foresight, occoapp, waiting
 from occo_celery.api import report as reports
 from occo_celery.api.process import InfrastructureMaintenanceProcess
 from occo_celery.api.torn import TearDown
 from occo_celery.compiler import compile as compiler
 from occo_celery.compiler import definitions as definition_files
 from occo_celery.infraprocessor import teardown, withdraw
-from occo_celery.model import description, instance
+from occo_celery.model import description, instance, instruction
 from occo_celery.model.message import Claim
 from occo_celery.model.request import Kind, Request
 from occo_celery.plugins import registry
@@ -191,6 +191,22 @@ class InfrastructureManager:
             raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is not being provisioned")
         return process
 
+    # --- foreseeing -------------------------------------------------------------------------------------------
+
+    def plan(
+        self, infra_id: str, infra_desc: Description | None = None, update: str = "rolling"
+    ) -> instruction.Delta:
+        """What the next pass would do, after a look at the clouds; nothing is changed.
+
+        infra_desc: as if the infrastructure had been updated to this first, ``update`` as of update_infrastructure.
+        Returns the instructions, in order, and for each node that still lacks instances what it waits for: with
+        dependencies the rest follows in later passes. Raises SchemaError, UpdateError,
+        InfrastructureIDNotFoundException.
+        """
+        _check_update(update)
+        compiled = None if infra_desc is None else self._compile(infra_desc, infra_id)
+        return foresight.plan(self._system, infra_id, compiled, update, self.process_strategy)
+
     # --- changing ---------------------------------------------------------------------------------------------
 
     def scale_up(self, infra_id: str, node_name: str, count: int = 1) -> int:
@@ -231,8 +247,7 @@ class InfrastructureManager:
         first; or not (``ignore``). Raises SchemaError (nothing is changed), UpdateError,
         InfrastructureIDNotFoundException.
         """
-        if update not in changes.UPDATES:
-            raise ValueError(f"update is {update!r}, it can be: {', '.join(changes.UPDATES)}")
+        _check_update(update)
         compiled = self._compile(infra_desc, infra_id)
         with self._system.store.write() as connection:
             generation, claim = changes.update(self._system, connection, infra_id, compiled, update)
@@ -336,6 +351,11 @@ class InfrastructureManager:
             )
         handler = self._system.clouds.handler(node.account, node.implementation["resource"])
         return handler.logs(node.instance_id, lines, self._system.settings.instructions.call_timeout)
+
+
+def _check_update(update: str) -> None:
+    if update not in changes.UPDATES:
+        raise ValueError(f"update is {update!r}, it can be: {', '.join(changes.UPDATES)}")
 
 
 def _instruction(operation: instance.Operation) -> str:

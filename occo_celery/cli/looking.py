@@ -1,25 +1,29 @@
-"""Commands that look: `occo list`, `report`, `events`, `logs`."""
+"""Commands that look: `occo list`, `report`, `plan`, `events`, `logs`."""
 
 from __future__ import annotations
 
 import datetime
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from occo_celery.cli import context
+from occo_celery.cli import changes, context
 
 if TYPE_CHECKING:
     from occo_celery.api.manager import InfrastructureManager
     from occo_celery.api.report import Summary
+    from occo_celery.model import instruction
     from occo_celery.uds.events import Event
 
 
 def add_to(app: typer.Typer) -> None:
     app.command("list")(list_)
     app.command()(report)
+    app.command()(plan)
     app.command()(events)
     app.command()(logs)
 
@@ -65,6 +69,56 @@ def _nodes(found: Mapping[str, Any]) -> Iterable[str]:
         ]
         if rows:
             yield _table(None, rows)
+
+
+def plan(
+    call: typer.Context,
+    infra_id: context.InfraId,
+    file: Annotated[
+        pathlib.Path | None, typer.Option(exists=True, dir_okay=False, help="As if updated to this description.")
+    ] = None,
+    how: Annotated[
+        changes.Update, typer.Option("--update", help="How that update replaces changed instances.")
+    ] = changes.Update.ROLLING,
+    json: context.Json = False,
+) -> None:
+    """Show what the next pass would do, after a look at the clouds. Changes nothing."""
+    said = context.of(call)
+    delta = said.manager().plan(infra_id, file, how.value)
+    steps = [_step(one) for one in delta.instructions]
+    waiting = {name: reason.text() for name, reason in delta.waiting.items()}
+    said.give({"ready": delta.ready, "instructions": steps, "waiting": waiting}, "\n".join(_foreseen(steps, waiting)))
+
+
+def _step(one: instruction.Instruction) -> dict[str, str]:
+    """An instruction as people and programs read it."""
+    from occo_celery.model import instruction
+
+    match one:
+        case instruction.CreateInfrastructure():
+            return {"do": "begin"}
+        case instruction.CreateNode():
+            return {"do": "create", "node": one.node_name}
+        case instruction.DropNode():
+            return {"do": "drop", "node": one.node_name, "node_id": one.node_id, "why": one.why}
+        case instruction.ReplaceNode():
+            return {"do": "replace", "node": one.node_name, "node_id": one.node_id}
+
+
+def _foreseen(steps: Sequence[Mapping[str, str]], waiting: Mapping[str, str]) -> Iterator[str]:
+    counts = Counter((step["do"], step.get("node")) for step in steps)
+    for step in steps:
+        if step["do"] in ("drop", "replace"):
+            why = f": {step['why']}" if "why" in step else ""
+            yield f"{step['do']} {step['node']} {step['node_id']}{why}"
+    for (what, node), count in counts.items():
+        if what == "create":
+            yield f"create {count} x {node}"
+    for node, why in waiting.items():
+        yield f"later {node}: {why}"
+    totals = Counter(step["do"] for step in steps)
+    kinds = ("create", "drop", "replace")
+    yield f"{', '.join(f'{totals[kind]} to {kind}' for kind in kinds)}; nothing was changed"
 
 
 def events(

@@ -7,7 +7,7 @@ is repaired by the next pass. The failure of one infrastructure touches no other
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,16 @@ class Work:
     silent: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a look at the infrastructures of a set brought. opened: accounts on which healing waits from now on."""
+
+    drafts: Sequence[record.Draft]
+    answers: observe.Answers
+    opened: Collection[str]
+    now: float
+
+
 #: Makes the names that an instance's templates may use; given by wiring.
 Names = Callable[[description.StaticDescription, instance.Instance], Mapping[str, Any]]
 
@@ -81,17 +91,22 @@ class Enactor:
             work = self._begin(connection, claim, token, began)
         if not work.leased:
             return 0
+        found = self.examine(work)
+        with self._store.write() as connection:
+            intents, claims = self._record(connection, token, found.drafts, found.answers, began)
+            for account in found.opened:
+                accounts.open_breaker(connection, account, now=found.now)
+        self._send_all(intents, claims)
+        return len(found.drafts)
+
+    def examine(self, work: Work) -> Findings:
+        """Observe and plan; nothing is written."""
         answers = self._observe(work)
         now = self._now()
         assessed = {one.infra.infra_id: self._assess(one, answers, now) for one in work.leased}
         judgement = self._judge([node for some in assessed.values() for node in some], now)
         drafts = [self._plan(one, work, assessed[one.infra.infra_id], answers, judgement, now) for one in work.leased]
-        with self._store.write() as connection:
-            intents, claims = self._record(connection, token, drafts, answers, began)
-            for account in judgement.opened:
-                accounts.open_breaker(connection, account, now=now)
-        self._send_all(intents, claims)
-        return len(drafts)
+        return Findings(drafts=drafts, answers=answers, opened=judgement.opened, now=now)
 
     def _begin(self, connection: sa.Connection, claim: Claim, token: str, now: float) -> Work:
         leased = schedule.lease(connection, claim, now=now, until=now + self._limits.lease, pass_token=token)

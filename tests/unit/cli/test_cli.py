@@ -10,7 +10,9 @@ import sys
 import pytest
 
 import occo_celery
+from occo_celery.api.manager import InfrastructureManager
 from occo_celery.cli import context, infrastructures, installation, main, programs
+from occo_celery.model import instruction, status
 from occo_celery.uds import migrate
 from occo_celery.uds.store import Store
 
@@ -40,6 +42,7 @@ COMMANDS = [
     ["build"],
     ["list"],
     ["report"],
+    ["plan"],
     ["events"],
     ["attach"],
     ["detach"],
@@ -127,7 +130,7 @@ def test_no_tables(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("command", ["report", "events", "attach", "detach", "destroy", "logs"])
+@pytest.mark.parametrize("command", ["report", "plan", "events", "attach", "detach", "destroy", "logs"])
 def test_what_is_not_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main([command, "no-such-id"]) == 1
     out, err = capsys.readouterr()
@@ -263,3 +266,30 @@ def test_doctor_when_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(doctor, "examine", lambda system, *, sweep: found)
     assert main.main(["doctor"]) == 0
     assert capsys.readouterr().out == "warning  clocks      one is off\norphans: 0\n1 warning\n"
+
+
+@pytest.mark.usefixtures("database")
+def test_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    delta = instruction.Delta(
+        instructions=(
+            instruction.CreateInfrastructure(),
+            instruction.DropNode(node_id="n1", node_name="web", version=3, why="surplus"),
+            instruction.ReplaceNode(node_id="n2", node_name="web"),
+            instruction.CreateNode(node_name="db"),
+            instruction.CreateNode(node_name="db"),
+        ),
+        waiting={"web": status.Reason(code="waiting_for", arguments={"node": "db"})},
+    )
+    monkeypatch.setattr(InfrastructureManager, "plan", lambda *_: delta)
+    assert main.main(["plan", "an-id"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "drop web n1: surplus",
+        "replace web n2",
+        "create 2 x db",
+        "later web: waiting_for: db",
+        "2 to create, 1 to drop, 1 to replace; nothing was changed",
+    ]
+    assert main.main(["plan", "an-id", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["do"] for one in found["instructions"]] == ["begin", "drop", "replace", "create", "create"]
+    assert found["waiting"] == {"web": "waiting_for: db"}
