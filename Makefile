@@ -38,7 +38,7 @@ RUNS ?= 200
 simulate: $(READY)
 	$(BIN)/python -m occo_celery.simulation --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
-SECONDS ?= 100
+SECONDS ?= 180
 chaos: $(READY)
 	$(BIN)/python -W ignore -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 

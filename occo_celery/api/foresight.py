@@ -13,7 +13,7 @@ from occo_celery import errors, wiring
 from occo_celery.api import changes
 from occo_celery.enactor import passes
 from occo_celery.model import description, instruction
-from occo_celery.uds import accounts, definitions, infrastructures, nodes, requests, schedule
+from occo_celery.uds import accounts, definitions, infrastructures, leases, nodes, requests, schedule
 
 
 def plan(
@@ -51,7 +51,7 @@ def _work(
     names = {one.account for one in there if one.account is not None}
     silent = accounts.silent(connection, names) if names else {}
     return passes.Work(
-        leased=[schedule.Leased(infra=infra, row=row, instances=tuple(there))],
+        leased=[leases.Leased(infra=infra, row=row, instances=tuple(there))],
         descriptions={infra_id: compiled or system.descriptions.one(connection, infra)},
         requests=requests.of(connection, [infra_id]),
         silent={name: "it did not answer lately" for name, (_, until) in silent.items() if until is not None},

@@ -5,6 +5,8 @@ Called by passes.py, outside any transaction. Writes nothing; what does not answ
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
@@ -18,8 +20,13 @@ from occo_celery.plugins.healthcheck import base as healthcheck
 from occo_celery.plugins.healthcheck import run as checks
 from occo_celery.plugins.resourcehandler import base as resourcehandler
 from occo_celery.plugins.resourcehandler import clouds as accounts
+from occo_celery.uds.leases import Glance
 
 log = logging.getLogger(__name__)
+
+#: Implementations that are kept parsed; there are as many as there are different ones in use.
+KINDS = 2000
+_READY = status.NodeStatus.READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +39,37 @@ class Look:
 
 @dataclass(slots=True)
 class Answers:
-    """What came back: observations by node_id, and which accounts answered or did not (with why)."""
+    """What came back: what the clouds list, by node_id; observations of what was looked at, by node_id; and which
+    accounts answered or did not (with why)."""
 
+    seen: dict[str, tuple[resourcehandler.Seen, ...]] = field(default_factory=dict)
     observations: dict[str, observation.Observation] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
     missed: dict[str, str] = field(default_factory=dict)
+
+    def confirm(self, glance: Glance) -> bool:
+        """Is it still there as it is on record, alone under its tag, and running?"""
+        seen = self.seen.get(glance.node_id, ())
+        if len(seen) != 1 or seen[0].instance_id != glance.instance_id:
+            return False
+        addresses = seen[0].addresses
+        return seen[0].state is _READY and (not addresses or list(addresses) == json.loads(glance.addresses))
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What one account is asked for. resource: a section that leads there."""
+
+    resource: Mapping[str, Any]
+    node_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """What there is to know of all instances with the same implementation. listed: the cloud's list says all."""
+
+    resource: Mapping[str, Any]
+    listed: bool
 
 
 class Observer:
@@ -57,46 +90,58 @@ class Observer:
         self._clouds, self._manager, self._checks = clouds, manager, health_checks
         self._deadline, self._health_limit = deadline, health_limit
         self._pool: futures.ThreadPoolExecutor | None = None
+        self._kind = functools.lru_cache(KINDS)(self._parse)
 
-    def observe(self, looks: Sequence[Look], silent: Mapping[str, str]) -> Answers:
-        """Observations of all looks. silent: accounts not to be asked now, with the reason."""
-        answers = Answers()
-        seen = self._list(looks, silent, answers)
-        self._ask_managers_and_checks(looks, seen, answers)
+    def observe(self, looks: Sequence[Look], silent: Mapping[str, str], glances: Sequence[Glance] = ()) -> Answers:
+        """Observations of all looks, and what is listed of the glances. silent: accounts not to be asked now, with
+        the reason."""
+        answers, wanted = Answers(), dict[str, _Wanted]()
+        for glance in glances:
+            if (account := wanted.get(glance.account)) is None:
+                account = wanted[glance.account] = _Wanted(self._kind(glance.implementation).resource)
+            account.node_ids.append(glance.node_id)
+        for look in looks:
+            name, implementation = look.instance.account, look.instance.implementation
+            assert name is not None
+            assert implementation is not None
+            wanted.setdefault(name, _Wanted(implementation["resource"])).node_ids.append(look.instance.node_id)
+        self._list(wanted, silent, answers)
+        self.look(looks, answers)
         return answers
 
-    def _list(
-        self, looks: Sequence[Look], silent: Mapping[str, str], answers: Answers
-    ) -> dict[str, tuple[resourcehandler.Seen, ...]]:
+    def look(self, looks: Sequence[Look], answers: Answers) -> None:
+        """Add observations of what has been listed already."""
+        self._ask_managers_and_checks(looks, answers.seen, answers)
+
+    def is_listed(self, implementation: str) -> bool:
+        """Does the cloud's list say all there is to know of an instance? (No config manager, no check is asked.)"""
+        return self._kind(implementation).listed
+
+    def _parse(self, implementation: str) -> _Kind:
+        known = json.loads(implementation)
+        managed = (known.get("config_management") or {"type": "dummy"})["type"] != "dummy"
+        asked = checks.asks(known.get("health_check") or {}, self._checks)
+        return _Kind(resource=known["resource"], listed=not managed and not asked)
+
+    def _list(self, wanted: Mapping[str, _Wanted], silent: Mapping[str, str], answers: Answers) -> None:
         """Ask every account at the same time; one that is slow costs the others nothing."""
-        by_account: dict[str, list[instance.Instance]] = {}
-        for look in looks:
-            assert look.instance.account is not None
-            by_account.setdefault(look.instance.account, []).append(look.instance)
         asked = {
-            name: self._executor().submit(self._list_account, name, some)
-            for name, some in by_account.items()
+            name: self._executor().submit(self._list_account, name, one)
+            for name, one in wanted.items()
             if name not in silent
         }
-        seen: dict[str, tuple[resourcehandler.Seen, ...]] = {}
         for name, future in asked.items():
             try:
-                seen.update(future.result(timeout=self._deadline + 1.0))
+                answers.seen.update(future.result(timeout=self._deadline + 1.0))
                 answers.answered.add(name)
             except (errors.ResourceError, TimeoutError) as problem:
                 answers.missed[name] = str(problem) or f"no answer within {self._deadline:g} s"
             except Exception as problem:
                 log.exception("account %s: the list of its instances failed", name)
                 answers.missed[name] = f"{type(problem).__name__}: {problem}"
-        return seen
 
-    def _list_account(
-        self, name: str, some: Sequence[instance.Instance]
-    ) -> Mapping[str, tuple[resourcehandler.Seen, ...]]:
-        implementation = some[0].implementation
-        assert implementation is not None
-        handler = self._clouds.handler(name, implementation["resource"])
-        return handler.observe([one.node_id for one in some], self._deadline)
+    def _list_account(self, name: str, wanted: _Wanted) -> Mapping[str, tuple[resourcehandler.Seen, ...]]:
+        return self._clouds.handler(name, wanted.resource).observe(wanted.node_ids, self._deadline)
 
     def _executor(self) -> futures.ThreadPoolExecutor:
         if self._pool is None:  # not in __init__: a worker forks after it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from occo_celery.model import description, instance
 from occo_celery.model.message import Claim, Send
 from occo_celery.model.request import Request
 from occo_celery.planner import assess, breaker, plan, scaling
-from occo_celery.uds import accounts, infrastructures, requests, schedule
+from occo_celery.uds import accounts, infrastructures, leases, requests, schedule
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
@@ -43,19 +43,27 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the lease gave us: the infrastructures, their descriptions and requests, and accounts that are not to be
-    asked."""
+    """What the lease gave us.
 
-    leased: Sequence[schedule.Leased]
+    leased: infrastructures of which everything was read, with their descriptions and requests. calm: those that seem
+    to be as they should be, with a glance at their instances. silent: accounts that are not to be asked. shaky: those
+    that missed an answer lately.
+    """
+
+    leased: Sequence[leases.Leased]
     descriptions: Mapping[str, description.StaticDescription]
     requests: Mapping[str, Sequence[Request]]
     silent: Mapping[str, str]
+    shaky: Collection[str] = ()
+    calm: Mapping[str, Sequence[leases.Glance]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a look at the infrastructures of a set brought. opened: accounts on which healing waits from now on."""
+    """What a look at the infrastructures of a set brought. steady: those of which nothing has changed. opened:
+    accounts on which healing waits from now on."""
 
+    steady: Collection[str]
     drafts: Sequence[record.Draft]
     answers: observe.Answers
     opened: Collection[str]
@@ -88,58 +96,92 @@ class Enactor:
         """Make the passes that a message asks for and SQL still wants; returns how many were made."""
         token, began = self._new_id(), self._now()
         with self._store.write() as connection:
-            work = self._begin(connection, claim, token, began)
-        if not work.leased:
-            return 0
-        found = self.examine(work)
+            taken = leases.take(connection, claim, now=began, until=began + self._limits.lease, pass_token=token)
+            if not taken:
+                return 0
+            work = self._begin(connection, taken, token, began)
+        found = self.examine(work, token)
         with self._store.write() as connection:
-            intents, claims = self._record(connection, token, found.drafts, found.answers, began)
-            for account in found.opened:
-                accounts.open_breaker(connection, account, now=found.now)
+            intents, claims = self._record(connection, token, taken, found, began)
+            self._record_accounts(connection, work, found)
         self._send_all(intents, claims)
-        return len(found.drafts)
+        return len(taken)
 
-    def examine(self, work: Work) -> Findings:
-        """Observe and plan; nothing is written."""
+    def examine(self, work: Work, token: str = "") -> Findings:
+        """Observe and plan; nothing is written. token: under which the calm ones were leased."""
         answers = self._observe(work)
+        steady = [one for one, some in work.calm.items() if all(answers.confirm(glance) for glance in some)]
+        if len(steady) < len(work.calm):
+            work = self._look_closer(work, token, work.calm.keys() - steady, answers)
         now = self._now()
         assessed = {one.infra.infra_id: self._assess(one, answers, now) for one in work.leased}
         judgement = self._judge([node for some in assessed.values() for node in some], now)
         drafts = [self._plan(one, work, assessed[one.infra.infra_id], answers, judgement, now) for one in work.leased]
-        return Findings(drafts=drafts, answers=answers, opened=judgement.opened, now=now)
+        return Findings(steady=steady, drafts=drafts, answers=answers, opened=judgement.opened, now=now)
 
-    def _begin(self, connection: sa.Connection, claim: Claim, token: str, now: float) -> Work:
-        leased = schedule.lease(connection, claim, now=now, until=now + self._limits.lease, pass_token=token)
+    def _begin(self, connection: sa.Connection, taken: Sequence[leases.Taken], token: str, now: float) -> Work:
+        calm = self._calm(connection, taken)
+        work = self._read(connection, token, [one.infra_id for one in taken if one.infra_id not in calm])
+        names = {glance.account for some in calm.values() for glance in some}
+        names |= {node.account for one in work.leased for node in one.instances if node.account is not None}
+        shaky = accounts.silent(connection, names) if names else {}
+        silent = {
+            name: "it did not answer lately"
+            for name, (_, until) in shaky.items()
+            # One pass asks whether it is back.
+            if until is not None
+            and not (until <= now and accounts.probe(connection, name, seen=until, until=now + SILENCE))
+        }
+        return replace(work, calm=calm, silent=silent, shaky=shaky.keys())
+
+    def _calm(
+        self, connection: sa.Connection, taken: Sequence[leases.Taken]
+    ) -> Mapping[str, Sequence[leases.Glance]]:
+        """Those of which nothing needs to be known but what the clouds list."""
+        ready = [one.infra_id for one in taken if one.ready]
+        return {
+            infra_id: some
+            for infra_id, some in (leases.glances(connection, ready) if ready else {}).items()
+            if all(glance.settled and self._observer.is_listed(glance.implementation) for glance in some)
+        }
+
+    def _read(self, connection: sa.Connection, token: str, infra_ids: Collection[str]) -> Work:
+        """Everything of these infrastructures."""
+        leased = leases.read(connection, token, infra_ids) if infra_ids else ()
         keys = [(one.infra.infra_id, one.infra.generation) for one in leased]
         return Work(
             leased=leased,
             descriptions=self._descriptions.load(connection, keys) if keys else {},
             requests=requests.of(connection, [one.infra.infra_id for one in leased]) if leased else {},
-            silent=self._silent(connection, leased, now),
+            silent={},
         )
 
-    def _silent(self, connection: sa.Connection, leased: Sequence[schedule.Leased], now: float) -> Mapping[str, str]:
-        """Accounts not to be asked now: those that are silent, except for the one pass that probes them."""
-        names = {node.account for one in leased for node in one.instances if node.account is not None}
-        silent = {}
-        for name, (_, until) in (accounts.silent(connection, names) if names else {}).items():
-            if until is not None and not (
-                until <= now and accounts.probe(connection, name, seen=until, until=now + SILENCE)
-            ):
-                silent[name] = "it did not answer lately"
-        return silent
+    def _look_closer(self, work: Work, token: str, infra_ids: Collection[str], answers: observe.Answers) -> Work:
+        """Something has changed in infrastructures that seemed calm: they are read, and looked at as the others."""
+        with self._store.read() as connection:
+            more = self._read(connection, token, infra_ids)
+        self._observer.look(self._looks(more), answers)
+        return replace(
+            work,
+            leased=[*work.leased, *more.leased],
+            descriptions={**work.descriptions, **more.descriptions},
+            requests={**work.requests, **more.requests},
+        )
 
     def _observe(self, work: Work) -> observe.Answers:
-        looks = [
+        glances = [glance for some in work.calm.values() for glance in some]
+        return self._observer.observe(self._looks(work), work.silent, glances)
+
+    def _looks(self, work: Work) -> Sequence[observe.Look]:
+        return [
             observe.Look(instance=node, names=_bind(self._names, work.descriptions[node.infra_id], node))
             for one in work.leased
             for node in one.instances
             if node.lifecycle is instance.Lifecycle.RUNNING
             and node.node_name in work.descriptions[node.infra_id].node_lookup
         ]
-        return self._observer.observe(looks, work.silent)
 
-    def _assess(self, leased: schedule.Leased, answers: observe.Answers, now: float) -> Sequence[instance.Instance]:
+    def _assess(self, leased: leases.Leased, answers: observe.Answers, now: float) -> Sequence[instance.Instance]:
         return [assess.assess(node, answers.observations.get(node.node_id), now=now) for node in leased.instances]
 
     def _judge(self, assessed: Sequence[instance.Instance], now: float) -> breaker.Judgement:
@@ -153,7 +195,7 @@ class Enactor:
 
     def _plan(
         self,
-        leased: schedule.Leased,
+        leased: leases.Leased,
         work: Work,
         assessed: Sequence[instance.Instance],
         answers: observe.Answers,
@@ -195,15 +237,15 @@ class Enactor:
         self,
         connection: sa.Connection,
         token: str,
-        drafts: Sequence[record.Draft],
-        answers: observe.Answers,
+        taken: Sequence[leases.Taken],
+        found: Findings,
         began: float,
     ) -> tuple[list[instance.Operation], Sequence[Claim]]:
-        now = self._now()
-        released = schedule.release(connection, token)
+        now, wakes = self._now(), {one.infra_id: one.wake for one in taken}
+        released = leases.release(connection, token, wakes)
         intents: list[instance.Operation] = []
-        outcomes = []
-        for draft in drafts:
+        outcomes = [schedule.Outcome(infra_id=one, wake_seen=wakes[one]) for one in found.steady]
+        for draft in found.drafts:
             ours = released.get(draft.leased.infra.infra_id)
             if ours is None:
                 log.info("pass of %s: the lease was lost, nothing is written", draft.leased.infra.infra_id)
@@ -215,18 +257,16 @@ class Enactor:
             )
             outcomes.append(draft.outcome(now))
         woken = schedule.finish(connection, outcomes, released, now=now, duration=now - began)
-        self._record_accounts(connection, answers, now)
         return intents, schedule.claim_woken(connection, woken, now=now, token=self._new_id())
 
-    def _record_accounts(self, connection: sa.Connection, answers: observe.Answers, now: float) -> None:
-        concerned = answers.answered | set(answers.missed)
-        back = (
-            [name for name in accounts.silent(connection, concerned) if name in answers.answered] if concerned else []
-        )
+    def _record_accounts(self, connection: sa.Connection, work: Work, found: Findings) -> None:
+        back = [name for name in work.shaky if name in found.answers.answered]
         if back:
             accounts.answered(connection, back)
-        for name, why in answers.missed.items():
-            accounts.missed(connection, name, reason=why, now=now, pause=SILENCE)
+        for name, why in found.answers.missed.items():
+            accounts.missed(connection, name, reason=why, now=found.now, pause=SILENCE)
+        for name in found.opened:
+            accounts.open_breaker(connection, name, now=found.now)
 
     def _send_all(self, intents: Sequence[instance.Operation], claims: Sequence[Claim]) -> None:
         try:

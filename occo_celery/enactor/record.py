@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from occo_celery.model import instance, instruction, observation, status
 from occo_celery.planner import scaling
-from occo_celery.uds import events, infrastructures, nodes, operations, requests, schedule
+from occo_celery.uds import events, infrastructures, leases, nodes, operations, requests, schedule
 
 #: A pending instance is looked at again after this share of its age, but not before LEAST_LOOK seconds.
 LOOK_SHARE = 0.15
@@ -25,7 +25,7 @@ LEAST_LOOK = 0.1
 class Draft:
     """One infrastructure's pass before it is written."""
 
-    leased: schedule.Leased
+    leased: leases.Leased
     assessed: Sequence[instance.Instance] = ()
     delta: instruction.Delta = field(default_factory=instruction.Delta)
     scaled: scaling.Scaled = field(default_factory=lambda: scaling.Scaled(targets={}))

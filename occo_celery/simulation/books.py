@@ -115,6 +115,7 @@ class Books:
                 self._begun(node)
             if node.lifecycle == "dropping" and before is not None and before.alive:
                 self._dropped(node, reasons.get(node_id, ""))
+        self._ready()
         if asked != self.requests or any(infras[key].targets != self.infras[key].targets for key in infras):
             self._scaled(infras, asked)
 
@@ -165,6 +166,18 @@ class Books:
             there = sum(one.alive and (one.infra_id, one.node_name) == (infra_id, name) for one in before.values())
             if wanted is not None and there - count < wanted.scaling.min:
                 self._violated("min", f"{name} of {infra_id}: {count} of {there} dropped as one too many")
+
+    def _ready(self) -> None:
+        """Passes only glance at what is said to be ready: then all must be there, and nothing asked for."""
+        for infra in self.infras.values():
+            if infra.ready_since is None or not infra.managed:
+                continue
+            counts = Counter(one.node_name for one in self.nodes.values() if one.infra_id == infra.infra_id)
+            wanted = {one.name: scaling.target(one, infra.targets) for one in self.description(infra).nodes}
+            if counts != Counter(wanted):
+                self._violated("ready", f"{infra.infra_id} is said to be ready with {counts} of {wanted}")
+            if any(whose == infra.infra_id for whose, _ in self.requests.values()):
+                self._violated("ready", f"{infra.infra_id} is said to be ready though a request waits")
 
     def _peers(self, node: Node) -> Iterator[Node]:
         return (

@@ -12,24 +12,24 @@ from sqlalchemy.dialects import postgresql, sqlite
 from occo_celery.model import account as accounts
 from occo_celery.model import instance
 from occo_celery.uds import tables
+from occo_celery.uds.sets import among
 
 _A = tables.accounts
 _N = tables.nodes
 _X = tables.nodes_archive
 
 _IS_ACCOUNT = _A.c.account == sa.bindparam("is_account")
-_NAMES: sa.BindParameter[Any] = sa.bindparam("names", expanding=True)
 
 #: Misses in a row after which an account counts as silent.
 MISSES = 2
 
 
-_SILENT = sa.select(_A.c.account, _A.c.misses, _A.c.silent_until).where(_A.c.account.in_(_NAMES), _A.c.misses > 0)
+_SILENT = sa.select(_A.c.account, _A.c.misses, _A.c.silent_until).where(among(_A.c.account, "names"), _A.c.misses > 0)
 
 
 def silent(connection: sa.Connection, names: Collection[str]) -> dict[str, tuple[int, float | None]]:
     """(misses, silent_until) of those accounts that missed an answer lately."""
-    found = connection.execute(_SILENT, {"names": list(names)})
+    found = connection.execute(_SILENT, {"names": names})
     return {row.account: (row.misses, row.silent_until) for row in found}
 
 
@@ -63,15 +63,15 @@ def missed(connection: sa.Connection, account: str, *, reason: str, now: float, 
 
 _THERE = (
     sa.select(_N.c.account, sa.func.count(), sa.func.count(sa.case((_N.c.lost_at >= sa.bindparam("since"), 1))))
-    .where(_N.c.account.in_(_NAMES), _N.c.lifecycle != instance.Lifecycle.PLANNED.value)
+    .where(among(_N.c.account, "names"), _N.c.lifecycle != instance.Lifecycle.PLANNED.value)
     .group_by(_N.c.account)
 )
 _GONE = (
     sa.select(_X.c.account, sa.func.count(), sa.func.count())
-    .where(_X.c.account.in_(_NAMES), _X.c.lost_at >= sa.bindparam("since"))
+    .where(among(_X.c.account, "names"), _X.c.lost_at >= sa.bindparam("since"))
     .group_by(_X.c.account)
 )
-_BREAKERS = sa.select(_A.c.account, _A.c.breaker_at).where(_A.c.account.in_(_NAMES))
+_BREAKERS = sa.select(_A.c.account, _A.c.breaker_at).where(among(_A.c.account, "names"))
 
 
 def standings(connection: sa.Connection, names: Collection[str], *, since: float) -> dict[str, accounts.Standing]:
@@ -79,10 +79,10 @@ def standings(connection: sa.Connection, names: Collection[str], *, since: float
     there = dict.fromkeys(names, 0)
     losses = dict.fromkeys(names, 0)
     for statement in (_THERE, _GONE):
-        for name, instances, lost in connection.execute(statement, {"names": list(names), "since": since}):
+        for name, instances, lost in connection.execute(statement, {"names": names, "since": since}):
             there[name] += instances
             losses[name] += lost
-    opened = connection.execute(_BREAKERS, {"names": list(names)})
+    opened = connection.execute(_BREAKERS, {"names": names})
     breakers = {row.account: row.breaker_at for row in opened}
     return {
         name: accounts.Standing(instances=there[name], losses=losses[name], breaker_at=breakers.get(name))

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery.uds import operations, tables
+from occo_celery.uds.sets import among
 
 _D = tables.node_definitions
 
@@ -26,12 +27,12 @@ def replace(connection: sa.Connection, definitions: Mapping[str, Sequence[Mappin
 
 
 _ALL = sa.select(_D).order_by(_D.c.type, _D.c.position)
-_OF = _ALL.where(_D.c.type.in_(sa.bindparam("types", expanding=True)))
+_OF = _ALL.where(among(_D.c.type, "types"))
 
 
 def load(connection: sa.Connection, types: Collection[str] | None = None) -> dict[str, list[dict[str, Any]]]:
     """Implementations by type: of the given types, or of all."""
-    rows = connection.execute(_ALL) if types is None else connection.execute(_OF, {"types": list(types)})
+    rows = connection.execute(_ALL) if types is None else connection.execute(_OF, {"types": types})
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault(row.type, []).append(row.implementation)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from occo_celery.model import instance
 from occo_celery.uds import tables
+from occo_celery.uds.sets import among
 
 _I = tables.infrastructures
 _N = tables.nodes
@@ -47,11 +48,10 @@ class Books:
     strays: frozenset[str]
 
 
-_IDS: sa.BindParameter[str] = sa.bindparam("ids", expanding=True)
-_OURS = sa.select(_I.c.infra_id).where(_I.c.infra_id.in_(_IDS))
-_NODES = sa.select(_N.c.node_id, _N.c.node_name, _N.c.lifecycle, _N.c.instance_id).where(_N.c.node_id.in_(_IDS))
-_ARCHIVED = sa.select(_X.c.node_id, _X.c.node_name, _X.c.archived_at).where(_X.c.node_id.in_(_IDS))
-_STRAYS = sa.select(_O.c.target).where(_O.c.infra_id.in_(_IDS), _O.c.kind == instance.OperationKind.STRAY.value)
+_OURS = sa.select(_I.c.infra_id).where(among(_I.c.infra_id, "ids"))
+_NODES = sa.select(_N.c.node_id, _N.c.node_name, _N.c.lifecycle, _N.c.instance_id).where(among(_N.c.node_id, "ids"))
+_ARCHIVED = sa.select(_X.c.node_id, _X.c.node_name, _X.c.archived_at).where(among(_X.c.node_id, "ids"))
+_STRAYS = sa.select(_O.c.target).where(among(_O.c.infra_id, "ids"), _O.c.kind == instance.OperationKind.STRAY.value)
 
 
 def books(connection: sa.Connection, infra_ids: Collection[str], node_ids: Collection[str]) -> Books:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from occo_celery.model.request import Kind, Request
 from occo_celery.uds import tables
+from occo_celery.uds.sets import among
 
 _Q = tables.requests
 
@@ -25,12 +26,12 @@ def insert(connection: sa.Connection, infra_id: str, request: Request, *, now: f
     )
 
 
-_OF = sa.select(_Q).where(_Q.c.infra_id.in_(sa.bindparam("infra_ids", expanding=True))).order_by(_Q.c.id)
+_OF = sa.select(_Q).where(among(_Q.c.infra_id, "infra_ids")).order_by(_Q.c.id)
 
 
 def of(connection: sa.Connection, infra_ids: Collection[str]) -> Mapping[str, Sequence[Request]]:
     """The requests of these infrastructures, by infra_id, in the order in which they were made."""
-    rows = connection.execute(_OF, {"infra_ids": list(infra_ids)})
+    rows = connection.execute(_OF, {"infra_ids": infra_ids})
     found: dict[str, list[Request]] = {}
     for row in rows:
         found.setdefault(row.infra_id, []).append(

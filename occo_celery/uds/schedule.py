@@ -1,9 +1,9 @@
 """The schedule: one row a managed infrastructure. Who may make a pass, and when the next one is due.
 
 A row is *claimed* by whoever publishes it (beat, or a wake-up): its claim_token travels in the message. A pass takes
-the infrastructure's *lease* only with a current claim_token, and its release takes the token away: a late, doubled
-or redelivered message finds nothing to do. A claim whose message was lost is published again when the row is next
-due, under the same token, so that a message that was only late is still good.
+the infrastructure's lease (leases.py) only with a current claim_token, and its end takes the token away: a late,
+doubled or redelivered message finds nothing to do. A claim whose message was lost is published again when the row is
+next due, under the same token, so that a message that was only late is still good.
 """
 
 from __future__ import annotations
@@ -15,14 +15,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from occo_celery.model import instance
 from occo_celery.model.message import Claim
-from occo_celery.uds import rows, tables
-from occo_celery.uds.infrastructures import Infrastructure
+from occo_celery.uds import tables
+from occo_celery.uds.sets import among
 
 _I = tables.infrastructures
 _S = tables.schedule
-_N = tables.nodes
 
 #: The least time between two passes of one infrastructure, seconds; and how much of the last one's duration.
 LEAST_GAP = 0.02
@@ -54,22 +52,23 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leased:
-    """What a pass works on: one infrastructure as it was when its lease was taken."""
-
-    infra: Infrastructure
-    row: Row
-    instances: tuple[instance.Instance, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a pass ended. look_again: seconds until it wants to be made again, None for the interval."""
 
     infra_id: str
     wake_seen: int
-    look_again: float | None
-    error: str | None
+    look_again: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """An infrastructure as it is when its lease is given back (leases.release)."""
+
+    infra_id: str
+    wake: int
+    generation: int
+    name: str
 
 
 def phase_of(infra_id: str, interval: float) -> float:
@@ -189,96 +188,6 @@ def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: floa
     return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after, name=name)
 
 
-_ASKED = sa.exists().where(
-    _S.c.infra_id == _I.c.infra_id,
-    _S.c.claim_token == sa.bindparam("token"),
-    _S.c.attach_epoch == _I.c.attach_epoch,
-)
-_LEASE = (
-    _I.update()
-    .where(
-        _I.c.infra_id.in_(sa.bindparam("infra_ids", expanding=True)),
-        sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),
-        _I.c.phase == instance.Phase.SUBMITTED.value,
-        _I.c.suspended.is_(False),
-        _ASKED,
-    )
-    .values(pass_token=sa.bindparam("taken"), lease_until=sa.bindparam("until"))
-)
-_INSTANCES = rows.INSTANCE.subquery("i")
-_LEASED = (
-    sa.select(
-        *(column.label(f"infra_{column.name}") for column in _I.c),
-        *(column.label(f"row_{column.name}") for column in _S.c),
-        *_INSTANCES.c,
-    )
-    .select_from(
-        _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(_INSTANCES, _INSTANCES.c.infra_id == _I.c.infra_id)
-    )
-    .where(_I.c.pass_token == sa.bindparam("token"))
-    .order_by(_I.c.infra_id, _INSTANCES.c.created_at, _INSTANCES.c.node_id)
-)
-
-
-def lease(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Sequence[Leased]:
-    """Take the leases of a claim's infrastructures, as many as are free and still asked for, and read them.
-
-    The condition on attach_epoch is evaluated on the locked row: a detach that commits meanwhile is seen.
-    """
-    parameters = {"token": claim.token, "infra_ids": claim.infra_ids, "now": now, "taken": pass_token, "until": until}
-    taken = connection.execute(_LEASE, parameters)
-    return read_leased(connection, pass_token) if taken.rowcount else []
-
-
-def read_leased(connection: sa.Connection, pass_token: str) -> Sequence[Leased]:
-    """All that the holder of a pass_token works on, in one statement."""
-    found: dict[str, tuple[Infrastructure, Row, list[instance.Instance]]] = {}
-    for raw in connection.execute(_LEASED, {"token": pass_token}).mappings():
-        row = dict(raw)
-        infra_id = row["infra_infra_id"]
-        if infra_id not in found:
-            found[infra_id] = (
-                Infrastructure.from_row(_stripped(row, "infra_")),
-                Row.from_row(_stripped(row, "row_")),
-                [],
-            )
-        if row["node_id"] is not None:
-            found[infra_id][2].append(rows.instance_of(row))
-    return [Leased(infra=infra, row=row, instances=tuple(some)) for infra, row, some in found.values()]
-
-
-def _stripped(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
-    """An infrastructure as it is when its lease is given back."""
-
-    infra_id: str
-    wake: int
-    generation: int
-    name: str
-
-
-_RELEASE = (
-    _I.update()
-    .where(_I.c.pass_token == sa.bindparam("token"))
-    .values(pass_token=None, lease_until=None)
-    .returning(_I.c.infra_id, _I.c.wake, _I.c.generation, _I.c.name)
-)
-
-
-def release(connection: sa.Connection, pass_token: str) -> Mapping[str, Released]:
-    """Give the leases back; returns, by infra_id, those that were still ours.
-
-    The first statement of the recording transaction: the rows stay locked until it ends, so what is written after
-    it is fenced by the token.
-    """
-    ended = connection.execute(_RELEASE, {"token": pass_token})
-    return {row.infra_id: Released(**row) for row in ended.mappings()}
-
-
 def _ended(**values: Any) -> dict[str, Any]:
     return {
         "claim_token": None,
@@ -289,9 +198,7 @@ def _ended(**values: Any) -> dict[str, Any]:
     }
 
 
-_STEADY = (
-    _S.update().where(_S.c.infra_id.in_(sa.bindparam("infra_ids", expanding=True))).values(**_ended(last_error=None))
-)
+_STEADY = _S.update().where(among(_S.c.infra_id, "infra_ids")).values(**_ended(last_error=None))
 _WHEN = sa.bindparam("when", type_=tables.Time)
 _SOONER = sa.case((_S.c.next_due <= _WHEN, _S.c.next_due), else_=_WHEN)
 _AGAIN = (

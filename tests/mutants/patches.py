@@ -13,6 +13,7 @@ LIFE = "tests/integration/core/test_life.py"
 CHANGES = "tests/integration/core/test_changes.py"
 SCHEDULE = "tests/integration/uds/test_schedule.py"
 PLANNER = "tests/unit/planner"
+CONFIRM = "tests/unit/enactor"
 SWEEP = "tests/integration/core/test_sweep.py"
 SIMULATION = "tests/simulation/test_runs.py"
 SEEDS = "tests/simulation/test_fixed_seeds.py"
@@ -275,7 +276,7 @@ MUTANTS = (
     Mutant(
         guard="claim token",
         name="a message with any claim token is good for a pass",
-        file="uds/schedule.py",
+        file="uds/leases.py",
         old='    _S.c.claim_token == sa.bindparam("token"),\n',
         new="",
         hunts=((SCHEDULE, "doubled or earlier_attach"),),
@@ -283,7 +284,7 @@ MUTANTS = (
     Mutant(
         guard="lease",
         name="two passes of one infrastructure at once",
-        file="uds/schedule.py",
+        file="uds/leases.py",
         old="sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),",
         new="sa.true(),",
         hunts=((SCHEDULE, "doubled or stale"), (GUARDS, "test_8")),
@@ -291,7 +292,7 @@ MUTANTS = (
     Mutant(
         guard="attach epoch",
         name="a pass under an earlier attach",
-        file="uds/schedule.py",
+        file="uds/leases.py",
         old="    _S.c.attach_epoch == _I.c.attach_epoch,\n)",
         new=")",
         hunts=((SCHEDULE, "attach"),),
@@ -376,6 +377,46 @@ MUTANTS = (
         old="for one in order[:excess]]",
         new="for one in order[: max(excess, sum(one.node_id in scaled.victims for one in some))]]",
         hunts=((PLANNER, "scenario"),),
+    ),
+    Mutant(
+        guard="glance",
+        name="another instance under the same tag confirms a glance",
+        file="enactor/observe.py",
+        old="        if len(seen) != 1 or seen[0].instance_id != glance.instance_id:",
+        new="        if len(seen) != 1:",
+        hunts=((CONFIRM, ""),),
+    ),
+    Mutant(
+        guard="glance",
+        name="an instance that is not ready confirms a glance",
+        file="enactor/observe.py",
+        old="seen[0].state is _READY and ",
+        new="",
+        hunts=((CONFIRM, ""), (LIFE, "")),
+    ),
+    Mutant(
+        guard="glance",
+        name="a glance is enough also for what has not settled",
+        file="enactor/passes.py",
+        old="if all(glance.settled and self",
+        new="if all(self",
+        hunts=((LIFE, "holds_against"),),
+    ),
+    Mutant(
+        guard="glance",
+        name="a glance is enough also for what is not ready",
+        file="enactor/passes.py",
+        old="for one in taken if one.ready]",
+        new="for one in taken]",
+        hunts=((CHANGES, ""),),
+    ),
+    Mutant(
+        guard="glance",
+        name="a glance is enough also where checks are to be asked",
+        file="enactor/observe.py",
+        old="listed=not managed and not asked",
+        new="listed=True",
+        hunts=((CONFIRM, ""),),
     ),
     Mutant(
         guard="breaker",

@@ -117,6 +117,12 @@ def _key(unit: _Unit) -> _Key:
     return unit.node_id, unit.name, unit.position
 
 
+def asks(section: Mapping[str, Any], checks: Mapping[str, base.HealthCheck]) -> bool:
+    """Does a ``health_check`` section ask anything of an instance?"""
+    nobody = base.Target(node_id="", addresses=(), names={})
+    return any(True for _ in _units(Job(target=nobody, section=section), checks))
+
+
 def _units(job: Job, checks: Mapping[str, base.HealthCheck]) -> Iterator[_Unit]:
     """The questions of a job in the order in which they are reported."""
     for name in sorted(checks, key=lambda one: (ORDER.index(one) if one in ORDER else len(ORDER), one)):

@@ -117,6 +117,20 @@ def test_a_steady_state_writes_nothing_to_nodes(make_world: MakeWorld) -> None:
     assert world.manager.get(infra_id).passes >= passes + 5
 
 
+def test_what_a_row_holds_against_an_instance_is_looked_into_though_all_is_said_to_be_ready(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    infra_id = built(world)
+    node_id = world.living()[0].node_id
+    with world.system.store.write() as connection:
+        row = nodes.get(connection, node_id)
+        assert row is not None
+        assert nodes.observed(connection, node_id, row.version, status="unknown")
+    world.run(30)
+    assert world.states(infra_id) == ["ready"] * 3
+
+
 def test_failures_of_one_node_do_not_stop_the_others(make_world: MakeWorld) -> None:
     """``broken`` asks for an image that its cloud does not have: that waits for a change and says so."""
     world = make_world()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+import sqlalchemy as sa
+
 from occo_celery.model.message import Claim
-from occo_celery.uds import infrastructures, schedule
+from occo_celery.uds import infrastructures, leases, schedule, tables
 from occo_celery.uds.store import Store
 from tests.unit.planner import making
 
@@ -25,14 +27,18 @@ def managed(store: Store, infra_id: str, *, interval: float = 10.0, now: float =
         )
 
 
+def everything(connection: sa.Connection) -> list[str]:
+    return list(connection.execute(sa.select(tables.infrastructures.c.infra_id)).scalars())
+
+
 def lease(store: Store, claim: Claim, token: str = "p", now: float = NOW) -> int:
     with store.write() as connection:
-        return len(schedule.lease(connection, claim, now=now, until=now + 30, pass_token=token))
+        return len(leases.take(connection, claim, now=now, until=now + 30, pass_token=token))
 
 
 def release(store: Store, token: str = "p", now: float = NOW, *, look: float | None = None) -> list[str]:
     with store.write() as connection:
-        released = schedule.release(connection, token)
+        released = leases.release(connection, token, everything(connection))
         outcomes = [
             schedule.Outcome(infra_id=infra_id, wake_seen=0, look_again=look, error=None) for infra_id in released
         ]
@@ -75,7 +81,7 @@ def test_a_stale_holder_cannot_release(store: Store) -> None:
     lease(store, claim, "old")
     assert lease(store, claim, "new", now=NOW + 31) == 1, "the lease ran out"
     with store.write() as connection:
-        assert schedule.release(connection, "old") == {}
+        assert leases.release(connection, "old", everything(connection)) == {}
 
 
 def test_a_wake_up_during_a_pass_is_not_swallowed(store: Store) -> None:

@@ -1,0 +1,111 @@
+"""Many infrastructures that are ready, without building each: one is built by the real core, then its rows copied.
+
+Every copy has its own description, identifiers and cloud instances, in the same tables as if it had been built.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmarks.place import Place
+from occo_celery.plugins.resourcehandler import simulated_cloud
+from occo_celery.uds import schedule, tables
+
+
+def describe(name: str, nodes: int) -> dict[str, Any]:
+    """``nodes`` nodes, each but the first depends on the one before it."""
+    names = [f"node-{number}" for number in range(nodes)]
+    return {
+        "infra_name": name,
+        "nodes": [{"name": one, "type": "server", "variables": {"of": name}} for one in names],
+        "dependencies": [[late, early] for early, late in itertools.pairwise(names)],
+    }
+
+
+def populate(place: Place, count: int, *, nodes: int = 5, interval: float = 10.0) -> list[str]:
+    """So many infrastructures, ready and managed; returns their infra_ids."""
+    system, send = place.inline()
+    first = _built(place, system, send, describe("infra-0", nodes))
+    infra_ids = [first, *(str(uuid.uuid4()) for _ in range(count - 1))]
+    with system.store.read() as connection:
+        rows = {
+            table.name: [dict(row) for row in connection.execute(_of(table, first)).mappings()]
+            for table in (tables.infrastructures, tables.revisions, tables.nodes, tables.schedule)
+        }
+    cloud = sqlite3.connect(place.home / "cloud.sqlite", isolation_level=None)
+    try:
+        for start in range(1, count, 2000):
+            _copy(system, cloud, rows, infra_ids, range(start, min(count, start + 2000)), interval)
+    finally:
+        cloud.close()
+    with system.store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+    system.store.close()
+    return infra_ids
+
+
+def _built(place: Place, system: Any, send: Any, description: dict[str, Any]) -> str:
+    manager = type(place.manager)("parallel", system=system)
+    infra_id: str = manager.add(description)
+    for _ in range(1000):
+        send.drain(system)
+        if manager.list()[-1].ready == len(description["nodes"]):
+            return infra_id
+        system.sleep(0.02)
+        with system.store.write() as connection:
+            claim = schedule.wake(connection, infra_id, now=system.now(), token=system.new_id())
+        if claim is not None:
+            send.passes(claim)
+    raise TimeoutError("the first infrastructure was not built")
+
+
+def _of(table: sa.Table, infra_id: str) -> sa.Select[Any]:
+    return sa.select(table).where(table.c.infra_id == infra_id)
+
+
+def _copy(
+    system: Any, cloud: sqlite3.Connection, rows: dict[str, Any], infra_ids: list[str], some: range, interval: float
+) -> None:
+    made: dict[str, list[dict[str, Any]]] = {name: [] for name in rows}
+    instances = []
+    for number in some:
+        infra_id, name = infra_ids[number], f"infra-{number}"
+        for row in rows["infrastructures"]:
+            made["infrastructures"].append({**row, "infra_id": infra_id, "name": name})
+        for row in rows["revisions"]:
+            text = json.dumps(row["description"]).replace("infra-0", name)
+            made["revisions"].append({**row, "infra_id": infra_id, "description": json.loads(text)})
+        phase = schedule.phase_of(infra_id, interval)
+        due = phase + ((system.now() - phase) // interval + 1) * interval
+        for row in rows["schedule"]:
+            values = {
+                "infra_id": infra_id,
+                "phase": phase,
+                "interval": interval,
+                "next_due": due,
+                "claim_token": None,
+            }
+            made["schedule"].append({**row, **values})
+        for row in rows["nodes"]:
+            node_id = str(uuid.uuid4())
+            instance_id = f"i-{node_id.replace('-', '')[:17]}"
+            made["nodes"].append({**row, "node_id": node_id, "infra_id": infra_id, "instance_id": instance_id})
+            instances.append((row["instance_id"], instance_id, node_id, infra_id))
+    with system.store.write() as connection:
+        for table in (tables.infrastructures, tables.revisions, tables.nodes, tables.schedule):
+            connection.execute(table.insert(), made[table.name])
+    columns = [name for name in simulated_cloud.Instance._fields if name not in ("number", "instance_id", "node_id")]
+    rest = ", ".join(name for name in columns if name != "infra_id")
+    cloud.execute("BEGIN IMMEDIATE")
+    cloud.executemany(
+        f"INSERT INTO instances (endpoint, instance_id, node_id, infra_id, {rest})"  # noqa: S608  # our own columns
+        f" SELECT endpoint, ?, ?, ?, {rest} FROM instances WHERE instance_id = ?",
+        [(new, node_id, infra_id, old) for old, new, node_id, infra_id in instances],
+    )
+    cloud.execute("COMMIT")

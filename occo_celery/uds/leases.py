@@ -1,0 +1,167 @@
+"""Leases: what a pass takes before it looks, reads under, and gives back in the transaction that records it.
+
+Most infrastructures are as they should be and stay so: of those a pass reads a glance, of the others everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from occo_celery.model import instance, status
+from occo_celery.model.message import Claim
+from occo_celery.uds import rows, tables
+from occo_celery.uds.infrastructures import Infrastructure
+from occo_celery.uds.schedule import Released, Row
+from occo_celery.uds.sets import among
+
+_I = tables.infrastructures
+_S = tables.schedule
+_N = tables.nodes
+_NOW = sa.bindparam("now", type_=tables.Time)
+
+
+class Taken(NamedTuple):
+    """An infrastructure whose lease was taken. ready: the last pass found all as it should be, and nothing has been
+    asked for since: no request is waiting, and no row of its instances has come or gone."""
+
+    infra_id: str
+    wake: int
+    ready: bool
+
+
+class Glance(NamedTuple):
+    """An instance of a ready infrastructure: what must be seen again for it to be as it was. settled: by its row it
+    is ready, and nothing is held against it. addresses, implementation: JSON as it is stored."""
+
+    infra_id: str
+    node_id: str
+    settled: bool
+    account: str
+    instance_id: str
+    addresses: str
+    implementation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """All that there is of one infrastructure, as it was when it was read under the lease."""
+
+    infra: Infrastructure
+    row: Row
+    instances: tuple[instance.Instance, ...]
+
+
+_ASKED = sa.exists().where(
+    _S.c.infra_id == _I.c.infra_id,
+    among(_S.c.infra_id, "infra_ids"),  # says nothing new, but lets PostgreSQL begin with these
+    _S.c.claim_token == sa.bindparam("token"),
+    _S.c.attach_epoch == _I.c.attach_epoch,
+)
+_TAKE = (
+    _I.update()
+    .where(
+        among(_I.c.infra_id, "infra_ids"),
+        sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),
+        _I.c.phase == instance.Phase.SUBMITTED.value,
+        _I.c.suspended.is_(False),
+        _ASKED,
+    )
+    .values(pass_token=sa.bindparam("taken"), lease_until=sa.bindparam("until"))
+    .returning(_I.c.infra_id, _I.c.wake, _I.c.ready_since)  # not "is not null": SQLite says it always is not, here
+)
+
+
+def take(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Sequence[Taken]:
+    """Take the leases of a claim's infrastructures, as many as are free and still asked for.
+
+    The condition on attach_epoch is evaluated on the locked row: a detach that commits meanwhile is seen.
+    """
+    parameters = {"token": claim.token, "infra_ids": claim.infra_ids, "now": now, "taken": pass_token, "until": until}
+    taken = connection.execute(_TAKE, parameters)
+    return [Taken(infra_id, wake, ready=since is not None) for infra_id, wake, since in taken]
+
+
+_SETTLED = sa.and_(
+    _N.c.lifecycle == instance.Lifecycle.RUNNING.value,
+    _N.c.status == status.NodeStatus.READY.value,
+    _N.c.reason_code == "ready",
+    *(column.is_(None) for column in (_N.c.outdated, _N.c.failing_since, _N.c.missing_since, _N.c.lost_at)),
+)
+_GLANCES = sa.select(
+    _N.c.infra_id,
+    _N.c.node_id,
+    _SETTLED,
+    _N.c.account,
+    _N.c.instance_id,
+    sa.cast(_N.c.addresses, sa.Text),
+    sa.cast(_N.c.implementation, sa.Text),
+).where(among(_N.c.infra_id, "infra_ids"))
+
+
+def glances(connection: sa.Connection, infra_ids: Collection[str]) -> Mapping[str, Sequence[Glance]]:
+    """The instances of ready infrastructures, by infra_id; one that has none is left out."""
+    found: dict[str, list[Glance]] = {}
+    for row in connection.execute(_GLANCES, {"infra_ids": infra_ids}):
+        found.setdefault(row[0], []).append(Glance._make(row))
+    return found
+
+
+_INSTANCES = rows.INSTANCE.subquery("i")
+_READ = (
+    sa.select(
+        *(column.label(f"infra_{column.name}") for column in _I.c),
+        *(column.label(f"row_{column.name}") for column in _S.c),
+        *_INSTANCES.c,
+    )
+    .select_from(
+        _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(_INSTANCES, _INSTANCES.c.infra_id == _I.c.infra_id)
+    )
+    .where(among(_I.c.infra_id, "infra_ids"), _I.c.pass_token == sa.bindparam("token"))
+    .order_by(_I.c.infra_id, _INSTANCES.c.created_at, _INSTANCES.c.node_id)
+)
+
+
+def read(connection: sa.Connection, pass_token: str, infra_ids: Collection[str]) -> Sequence[Leased]:
+    """All that there is of those of these infrastructures whose lease is still ours, in one statement."""
+    found: dict[str, tuple[Infrastructure, Row, list[instance.Instance]]] = {}
+    for raw in connection.execute(_READ, {"token": pass_token, "infra_ids": infra_ids}).mappings():
+        row = dict(raw)
+        infra_id = row["infra_infra_id"]
+        if infra_id not in found:
+            found[infra_id] = (
+                Infrastructure.from_row(_stripped(row, "infra_")),
+                Row.from_row(_stripped(row, "row_")),
+                [],
+            )
+        if row["node_id"] is not None:
+            found[infra_id][2].append(rows.instance_of(row))
+    return [Leased(infra=infra, row=row, instances=tuple(some)) for infra, row, some in found.values()]
+
+
+def _stripped(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+
+
+_RELEASE = (
+    _I.update()
+    .where(among(_I.c.infra_id, "infra_ids"), _I.c.pass_token == sa.bindparam("token"))
+    .values(pass_token=None, lease_until=None)
+    .returning(_I.c.infra_id, _I.c.wake, _I.c.generation, _I.c.name)
+)
+
+
+def release(connection: sa.Connection, pass_token: str, infra_ids: Collection[str]) -> Mapping[str, Released]:
+    """Give the leases back; returns, by infra_id, those that were still ours.
+
+    The first statement of the recording transaction: the rows stay locked until it ends, so what is written after
+    it is fenced by the token.
+    """
+    ended = connection.execute(_RELEASE, {"token": pass_token, "infra_ids": infra_ids})
+    return {
+        infra_id: Released(infra_id=infra_id, wake=wake, generation=generation, name=name)
+        for infra_id, wake, generation, name in ended
+    }

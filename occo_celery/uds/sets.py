@@ -1,0 +1,55 @@
+"""Conditions on a set of identifiers in one parameter: the statement is the same however many they are.
+
+SQLAlchemy's own ``in_`` writes a parameter for each into the statement, so that it is written, parsed and planned
+anew for each number of them. Used by the statements of every pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import functions
+
+
+class _Identifiers(sa.types.TypeDecorator[Any]):
+    """An array where there are arrays, else JSON."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        kind = postgresql.ARRAY(sa.Text()) if dialect.name == "postgresql" else sa.Text()
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: Collection[str] | None, dialect: sa.Dialect) -> Any:
+        some = list(value or ())
+        return some if dialect.name == "postgresql" else json.dumps(some)
+
+
+class _Among(functions.FunctionElement[bool]):
+    """column, parameter"""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+def among(column: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]:
+    """True for rows whose column is one of the identifiers that the parameter of that name holds."""
+    return _Among(column, sa.bindparam(name, type_=_Identifiers()))
+
+
+@compiles(_Among, "postgresql")
+def _postgresql(element: _Among, compiler: Any, **options: Any) -> str:
+    column, identifiers = (compiler.process(one, **options) for one in element.clauses)
+    return f"({column} = ANY({identifiers}))"
+
+
+@compiles(_Among, "sqlite")
+def _sqlite(element: _Among, compiler: Any, **options: Any) -> str:
+    column, identifiers = (compiler.process(one, **options) for one in element.clauses)
+    return f"({column} IN (SELECT value FROM json_each({identifiers})))"  # noqa: S608  # names and parameters
