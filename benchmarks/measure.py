@@ -1,0 +1,145 @@
+"""Figures: medians of several runs with their spread, ratios to a peer of the same run, and the results file."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+PACKAGES = ("celery", "kombu", "redis", "SQLAlchemy", "psycopg", "celery-redbeat", "sqlalchemy-celery-beat")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure. runs: what each run measured, in ``unit``. peer, peer_runs: what it is compared with.
+
+    bar: (``value`` or ``ratio``, ``<=`` or ``>=``, limit); None for a figure that only informs.
+    """
+
+    name: str
+    unit: str
+    runs: Sequence[float]
+    peer: str | None = None
+    peer_runs: Sequence[float] = ()
+    bar: tuple[str, str, float] | None = None
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        return statistics.median(self.runs)
+
+    @property
+    def ratio(self) -> float | None:
+        return self.value / statistics.median(self.peer_runs) if self.peer_runs else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is reached."""
+        if self.bar is None:
+            return None
+        column, how, limit = self.bar
+        measured = self.value if column == "value" else self.ratio
+        assert measured is not None
+        return measured <= limit if how == "<=" else measured >= limit
+
+    def to_json(self) -> dict[str, Any]:
+        ratio = self.ratio
+        return {
+            "value": _short(self.value),
+            "unit": self.unit,
+            "ratio": None if ratio is None else _short(ratio),
+            "peer": self.peer,
+            "runs": [_short(one) for one in self.runs],
+            "spread": [_short(min(self.runs)), _short(max(self.runs))],
+            "peer_runs": [_short(one) for one in self.peer_runs],
+            "bar": None if self.bar is None else " ".join(map(str, self.bar)),
+            "met": self.met,
+            "note": self.note,
+        }
+
+    def text(self) -> str:
+        """One line for people."""
+        ratio = "" if self.ratio is None else f", {self.ratio:.3g} x {self.peer}"
+        spread = f" ({min(self.runs):.4g} to {max(self.runs):.4g}, {len(self.runs)} runs)"
+        bar = "" if self.bar is None else f"; bar: {' '.join(map(str, self.bar))}: {'met' if self.met else 'MISSED'}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.name}: {self.value:.4g} {self.unit}{spread}{ratio}{bar}{note}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much is measured. quick: only whether everything works."""
+
+    quick: bool = False
+    runs: int = field(default=5)
+
+    def of(self, usual: int, quick: int) -> int:
+        return quick if self.quick else usual
+
+    def repeat(self, one: Callable[[], float]) -> list[float]:
+        """Runs of one measurement; the first, which warms up, does not count."""
+        if not self.quick:
+            one()
+        return [one() for _ in range(1 if self.quick else self.runs)]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), ""
+    )
+    memory = next((int(line.split()[1]) // 1024 for line in _lines("/proc/meminfo") if "MemTotal" in line), 0)
+    return {"cores": os.cpu_count(), "processor": model, "memory_mb": memory, "system": platform.platform()}
+
+
+def _lines(path: str) -> list[str]:
+    return pathlib.Path(path).read_text().splitlines()
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def write(figures: Iterable[Figure], path: pathlib.Path = RESULTS) -> None:
+    """Put figures into the results file, beside those of other benchmarks that are there."""
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    measured = {**known.get("figures", {}), **{one.name: one.to_json() for one in figures}}
+    text = json.dumps(
+        {"machine": machine(), "versions": versions(), "figures": dict(sorted(measured.items()))}, indent=1
+    )
+    path.write_text(text + "\n")
+
+
+def main(run: Callable[[Size], Iterator[Figure]], arguments: Sequence[str] | None = None) -> int:
+    """The command line of one benchmark. Exit code 1 when a bar was missed (never with --quick)."""
+    parser = argparse.ArgumentParser(description=sys.modules[run.__module__].__doc__)
+    parser.add_argument("--quick", action="store_true", help="small, once: only whether it works; nothing is written")
+    parser.add_argument("--runs", type=int, default=5, help="how often each is measured")
+    chosen = parser.parse_args(arguments)
+    figures = []
+    for one in run(Size(quick=chosen.quick, runs=chosen.runs)):
+        print(one.text(), flush=True)
+        figures.append(one)
+    if chosen.quick:
+        return 0
+    write(figures)
+    return 0 if all(one.met is not False for one in figures) else 1
