@@ -122,7 +122,7 @@ class Enactor:
     def _begin(self, connection: sa.Connection, taken: Sequence[leases.Taken], token: str, now: float) -> Work:
         calm = self._calm(connection, taken)
         work = self._read(connection, token, [one.infra_id for one in taken if one.infra_id not in calm])
-        names = {glance.account for some in calm.values() for glance in some}
+        names = {glance.account for some in calm.values() for glance in some if glance.shaky}
         names |= {node.account for one in work.leased for node in one.instances if node.account is not None}
         shaky = accounts.silent(connection, names) if names else {}
         silent = {

@@ -21,6 +21,7 @@ from occo_celery.uds.sets import among
 _I = tables.infrastructures
 _S = tables.schedule
 _N = tables.nodes
+_A = tables.accounts
 _NOW = sa.bindparam("now", type_=tables.Time)
 
 
@@ -35,11 +36,13 @@ class Taken(NamedTuple):
 
 class Glance(NamedTuple):
     """An instance of a ready infrastructure: what must be seen again for it to be as it was. settled: by its row it
-    is ready, and nothing is held against it. addresses, implementation: JSON as it is stored."""
+    is ready, and nothing is held against it. shaky: its account missed an answer lately. addresses, implementation:
+    JSON as it is stored."""
 
     infra_id: str
     node_id: str
     settled: bool
+    shaky: bool
     account: str
     instance_id: str
     addresses: str
@@ -91,15 +94,20 @@ _SETTLED = sa.and_(
     _N.c.reason_code == "ready",
     *(column.is_(None) for column in (_N.c.outdated, _N.c.failing_since, _N.c.missing_since, _N.c.lost_at)),
 )
-_GLANCES = sa.select(
-    _N.c.infra_id,
-    _N.c.node_id,
-    _SETTLED,
-    _N.c.account,
-    _N.c.instance_id,
-    sa.cast(_N.c.addresses, sa.Text),
-    sa.cast(_N.c.implementation, sa.Text),
-).where(among(_N.c.infra_id, "infra_ids"))
+_GLANCES = (
+    sa.select(
+        _N.c.infra_id,
+        _N.c.node_id,
+        _SETTLED,
+        sa.func.coalesce(_A.c.misses, 0) > 0,
+        _N.c.account,
+        _N.c.instance_id,
+        sa.cast(_N.c.addresses, sa.Text),
+        sa.cast(_N.c.implementation, sa.Text),
+    )
+    .select_from(_N.outerjoin(_A, _A.c.account == _N.c.account))
+    .where(among(_N.c.infra_id, "infra_ids"))
+)
 
 
 def glances(connection: sa.Connection, infra_ids: Collection[str]) -> Mapping[str, Sequence[Glance]]:

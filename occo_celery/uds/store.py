@@ -7,6 +7,7 @@ writers deadlock. Driver errors become StoreUnavailable here, so that nobody abo
 from __future__ import annotations
 
 import contextlib
+import math
 import pathlib
 import sqlite3
 import time
@@ -19,6 +20,10 @@ from sqlalchemy import event
 from occo_celery import errors
 
 _WRITES = "occo_writes"
+_USED = "occo_used"
+#: Seconds; a connection that nobody has used for so long is tried before it is used again: the server may have been
+#: restarted. Asking each time (SQLAlchemy's pool_pre_ping) would be two round trips of a pass.
+RESTED = 1.0
 
 
 class Store:
@@ -133,9 +138,21 @@ def _floor(value: float) -> int:
 def _postgresql(url: sa.URL, pool_size: int) -> sa.Engine:
     # Without time limits a database behind a dead network would hold a worker slot for ever.
     arguments = {"connect_timeout": 5, "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"}
-    return sa.create_engine(
-        url, pool_size=pool_size, max_overflow=20, pool_pre_ping=True, pool_timeout=10, connect_args=arguments
-    )
+    engine = sa.create_engine(url, pool_size=pool_size, max_overflow=20, pool_timeout=10, connect_args=arguments)
+
+    @event.listens_for(engine, "checkin")
+    def on_checkin(_connection: Any, record: Any) -> None:
+        record.info[_USED] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def on_checkout(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get(_USED, math.inf) > RESTED:
+            try:
+                engine.dialect.do_ping(connection)
+            except Exception as problem:
+                raise sa.exc.DisconnectionError from problem  # the pool makes another connection
+
+    return engine
 
 
 def _words(problem: sa.exc.SQLAlchemyError) -> str:

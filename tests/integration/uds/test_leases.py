@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from occo_celery.model import instance
-from occo_celery.uds import infrastructures, leases, nodes, tables
+from occo_celery.uds import accounts, infrastructures, leases, nodes, tables
 from occo_celery.uds.store import Store
 from tests.integration.uds.test_schedule import NOW, managed
 
@@ -44,7 +44,15 @@ def glance_of(store: Store, **changes: Any) -> leases.Glance:
 
 def test_a_ready_instance_is_settled(store: Store) -> None:
     glance = glance_of(store)
-    assert glance == leases.Glance("i", "n", True, "one", "i-1", '["10.0.0.1"]', glance.implementation)
+    assert glance == leases.Glance("i", "n", True, False, "one", "i-1", '["10.0.0.1"]', glance.implementation)
+
+
+def test_an_account_that_missed_an_answer_is_shaky(store: Store) -> None:
+    assert not glance_of(store).shaky
+    with store.write() as connection:
+        accounts.missed(connection, "one", reason="no answer", now=NOW, pause=30.0)
+        ((glance,),) = leases.glances(connection, ["i"]).values()
+    assert glance.shaky
 
 
 @pytest.mark.parametrize("changes", UNSETTLED, ids=str)
