@@ -91,6 +91,18 @@ class Size:
             one()
         return [one() for _ in range(1 if self.quick else self.runs)]
 
+    def alternate(
+        self, ours: Callable[[], float], peer: Callable[[], float] | None
+    ) -> tuple[list[float], list[float]]:
+        """Runs of two measurements in turn, so that both meet the same machine."""
+        found: tuple[list[float], list[float]] = ([], [])
+        for number in range(1 if self.quick else self.runs + 1):
+            values = (ours(), None if peer is None else peer())
+            for value, where in zip(values, found, strict=True):
+                if value is not None and (number or self.quick):
+                    where.append(value)
+        return found
+
 
 def _short(value: float) -> float:
     return float(f"{value:.5g}")

@@ -5,7 +5,6 @@ Every copy has its own description, identifiers and cloud instances, in the same
 
 from __future__ import annotations
 
-import itertools
 import json
 import sqlite3
 import uuid
@@ -19,12 +18,12 @@ from occo_celery.uds import schedule, tables
 
 
 def describe(name: str, nodes: int) -> dict[str, Any]:
-    """``nodes`` nodes, each but the first depends on the one before it."""
+    """``nodes`` nodes, each but the first depends on the first."""
     names = [f"node-{number}" for number in range(nodes)]
     return {
         "infra_name": name,
         "nodes": [{"name": one, "type": "server", "variables": {"of": name}} for one in names],
-        "dependencies": [[late, early] for early, late in itertools.pairwise(names)],
+        "dependencies": [[late, names[0]] for late in names[1:]],
     }
 
 
