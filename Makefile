@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint simulate chaos mutants clean
+.PHONY: help demo test lint simulate chaos mutants bench clean
 
 help:
 	@echo "make demo      a whole life of an example on this machine: built, healed, detached, torn down"
@@ -13,6 +13,7 @@ help:
 	@echo "make simulate  the real core under simulated trouble: fresh seeds, or SEED=n; RUNS=n of them"
 	@echo "make chaos     real processes, killed and stopped; SECONDS=n of trouble, SEED=n"
 	@echo "make mutants   takes each guard out of a copy of the code and names the test that finds it; ONLY='1 breaker'"
+	@echo "make bench     what it costs, beside others, into benchmarks/results.json; QUICK=1: only whether it works"
 	@echo "make clean     remove what the others made"
 
 $(READY): setup.cfg pyproject.toml
@@ -44,6 +45,9 @@ chaos: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants $(ONLY)
+
+bench: $(READY)
+	$(BIN)/python -W ignore -m benchmarks $(if $(QUICK),--quick)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -48,7 +48,8 @@ class Project:
     def apply(self) -> float:
         return self._run("apply", "-auto-approve", "-parallelism=50")
 
-    def destroy(self) -> None:
+    def forget(self) -> None:
+        """As if nothing had been applied yet."""
         for name in ("terraform.tfstate", "terraform.tfstate.backup"):
             (self._folder / name).unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from occo_celery import dispatch, settings
+from occo_celery import settings
 from occo_celery.enactor import observe, passes
 from occo_celery.infraprocessor import claims, create, drop, perform, resolve, sweep, teardown
 from occo_celery.infraprocessor.retries import Retries
@@ -22,7 +22,7 @@ from occo_celery.plugins import registry
 from occo_celery.plugins.configmanager import base as configmanager
 from occo_celery.plugins.contextualisation import base as contextualisation
 from occo_celery.plugins.resourcehandler import clouds as accounts
-from occo_celery.uds import infrastructures, migrate
+from occo_celery.uds import infrastructures, version
 from occo_celery.uds.store import Store
 
 
@@ -62,12 +62,16 @@ class System:
     def store(self) -> Store:
         """The UDS, seen to be of our version. Raises StoreError."""
         store = self._store or Store(self.settings.uds_url)
-        migrate.check(store)
+        version.check(store)
         return store
 
     @cached_property
     def send(self) -> Send:
-        return self._send or dispatch.Dispatch(dispatch.make_app(self.settings), self.settings)
+        if self._send is not None:
+            return self._send
+        from occo_celery import dispatch  # Celery is not loaded for those who only look
+
+        return dispatch.Dispatch(dispatch.make_app(self.settings), self.settings)
 
     def now(self) -> float:
         """Seconds since the epoch, by the clock of the database."""

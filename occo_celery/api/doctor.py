@@ -16,7 +16,7 @@ from occo_celery import errors, wiring
 from occo_celery.api.examination import Examination, Finding, Orphans, Severity
 from occo_celery.infraprocessor import sweep as sweeps
 from occo_celery.model import instance
-from occo_celery.uds import accounts, migrate, programs, trouble
+from occo_celery.uds import accounts, programs, trouble, version
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +73,12 @@ def examine(system: wiring.System, *, sweep: bool = True, limits: Limits | None 
 
 def _schema(system: wiring.System) -> Finding:
     try:
-        version = migrate.check(system.store)
+        at = version.check(system.store)
     except errors.SchemaVersionError as problem:
         return _finding("schema", Severity.PROBLEM, str(problem))
     except errors.StoreError as problem:
         return _finding("schema", Severity.PROBLEM, str(problem), remedy="is it running? components.uds names it")
-    return _finding("schema", Severity.OK, f"the database is of version {version}, as it should be")
+    return _finding("schema", Severity.OK, f"the database is of version {at}, as it should be")
 
 
 def _skipped(check: str) -> Finding:

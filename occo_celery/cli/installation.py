@@ -60,12 +60,12 @@ def db_check(call: typer.Context, json: context.Json = False) -> None:
 
 def _database(settings: Settings) -> str:
     """Its version."""
-    from occo_celery.uds import migrate
+    from occo_celery.uds import version
     from occo_celery.uds.store import Store
 
     store = Store(settings.uds_url)
     try:
-        return migrate.check(store)
+        return version.check(store)
     finally:
         store.close()
 

@@ -18,7 +18,7 @@ from occo_celery import dispatch, errors, settings, wiring
 from occo_celery.infraprocessor import teardown
 from occo_celery.model.message import Claim
 from occo_celery.tasks import signs
-from occo_celery.uds import migrate
+from occo_celery.uds import version
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def check_store(config: settings.Settings) -> None:
     """Raise StoreError if the database is not there or of another version."""
     store = Store(config.uds_url)
     try:
-        migrate.check(store)
+        version.check(store)
     finally:
         store.close()
 

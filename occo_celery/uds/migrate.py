@@ -1,6 +1,6 @@
-"""Versions of the database: bring it up to date, or refuse one that this program does not know.
+"""Brings a database up to date, and compares it with what the program expects.
 
-Called by `occo db upgrade`, `occo db check`, and by every process before it uses a store.
+Called by `occo db upgrade` and `occo db check`; that it is up to date is asked by version.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from alembic.config import Config
 from alembic.runtime import migration
 from alembic.script import ScriptDirectory
 
-from occo_celery import errors
 from occo_celery.uds import store as stores
-from occo_celery.uds import tables
+from occo_celery.uds import tables, version
 
 # Alembic tells at INFO what it is about to do; nobody asked.
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -31,7 +30,7 @@ def _config() -> Config:
 
 
 def head() -> str:
-    """The version that this program works with."""
+    """The newest version that there is a migration to: version.OURS."""
     found = ScriptDirectory.from_config(_config()).get_current_head()
     assert found is not None
     return found
@@ -45,24 +44,11 @@ def upgrade(store: stores.Store) -> str:
         config = _config()
         config.attributes["connection"] = connection
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        at = _version(connection)
+        at = version.found(connection)
         if at is not None and at not in known:
-            raise _unknown(store, at)
+            raise version.unknown(store, at)
         command.upgrade(config, "head")
-    return head()
-
-
-def check(store: stores.Store) -> str:
-    """The version, if it is ours. Raises SchemaVersionError with the way out."""
-    with store.read() as connection:
-        at = _version(connection)
-    if at is None:
-        raise errors.SchemaVersionError(
-            f"the database {store.url.render_as_string()} has no tables yet; make them with `occo db upgrade`"
-        )
-    if at != head():
-        raise _unknown(store, at)
-    return at
+    return version.OURS
 
 
 def differences(store: stores.Store) -> list[Any]:
@@ -73,14 +59,3 @@ def differences(store: stores.Store) -> list[Any]:
                 migration.MigrationContext.configure(connection, opts={"compare_type": True}), tables.metadata
             )
         )
-
-
-def _version(connection: sa.Connection) -> str | None:
-    return migration.MigrationContext.configure(connection).get_current_revision()
-
-
-def _unknown(store: stores.Store, at: str) -> errors.SchemaVersionError:
-    return errors.SchemaVersionError(
-        f"the database {store.url.render_as_string()} is of version {at}, this program works with {head()}; "
-        "run `occo db upgrade`, or use the program that the database was made with if it is the newer one"
-    )

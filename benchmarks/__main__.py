@@ -1,0 +1,16 @@
+"""All benchmarks, one after the other: ``make bench``. Exit code 1 when a bar was missed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks import building, compiling, measure, passes, planning
+
+
+def run(size: measure.Size) -> Iterator[measure.Figure]:
+    for one in (compiling, passes, planning, building):
+        yield from one.run(size)
+
+
+if __name__ == "__main__":
+    raise SystemExit(measure.main(run))
