@@ -66,11 +66,15 @@ class Figure:
             "note": self.note,
         }
 
-    def text(self) -> str:
-        """One line for people."""
+    def text(self, *, quick: bool = False) -> str:
+        """One line for people; nothing of bars where little was measured, once."""
         ratio = "" if self.ratio is None else f", {self.ratio:.3g} x {self.peer}"
         spread = f" ({min(self.runs):.4g} to {max(self.runs):.4g}, {len(self.runs)} runs)"
-        bar = "" if self.bar is None else f"; bar: {' '.join(map(str, self.bar))}: {'met' if self.met else 'MISSED'}"
+        bar = (
+            ""
+            if self.bar is None or quick
+            else f"; bar: {' '.join(map(str, self.bar))}: {'met' if self.met else 'MISSED'}"
+        )
         note = f"; {self.note}" if self.note else ""
         return f"{self.name}: {self.value:.4g} {self.unit}{spread}{ratio}{bar}{note}"
 
@@ -149,7 +153,7 @@ def main(run: Callable[[Size], Iterator[Figure]], arguments: Sequence[str] | Non
     chosen = parser.parse_args(arguments)
     figures = []
     for one in run(Size(quick=chosen.quick, runs=chosen.runs)):
-        print(one.text(), flush=True)
+        print(one.text(quick=chosen.quick), flush=True)
         figures.append(one)
     if chosen.quick:
         return 0

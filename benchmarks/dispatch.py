@@ -1,0 +1,185 @@
+"""What beat puts on the queue, and when; beside RedBeat.
+
+dispatch_10k: rows a second while all of 10,000 are due. two_beats: the same with a second beat; rows sent twice.
+late_100k: 100,000 rows at 10 s, everything taken off the queue at once: from when a row was due to its message; the
+time from the start of beat to its first message; and the processor time of beat.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import sqlalchemy as sa
+
+from benchmarks import measure
+from benchmarks.place import Place, place, until
+from benchmarks.population import populate
+from occo_celery.uds import tables
+
+QUEUE = "passes"
+INTERVAL = 10.0
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+class Taker:
+    """Takes every message off a queue at once. taken: (time, what it was about) of each row."""
+
+    def __init__(self, here: Place, queue: str) -> None:
+        self.taken: list[tuple[float, list[str]]] = []
+        self.rows = 0
+        self._client, self._queue, self._ended = here.redis(), queue, threading.Event()
+        self._thread = threading.Thread(target=self._take)
+        self._thread.start()
+
+    def _take(self) -> None:
+        while not self._ended.is_set():
+            found = self._client.blpop([self._queue], timeout=0.2)
+            if found is not None:
+                now = time.time()
+                args = json.loads(base64.b64decode(json.loads(found[1])["body"]))[0]
+                infra_ids = args[1] if len(args) > 1 else [""]
+                self.taken.append((now, infra_ids))
+                self.rows += len(infra_ids)
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._client.flushall()
+
+
+def _due_now(here: Place) -> None:
+    """All rows are due, none is claimed."""
+    table = tables.schedule
+    with here.system.store.write() as connection:
+        connection.execute(table.update().values(next_due=here.system.now() - 1, claim_token=None))
+
+
+def _rate(taker: Taker, rows: int) -> float:
+    """Rows a second between the first message and the one that completes so many rows."""
+    until(lambda: taker.rows >= rows, 300, step=0.005)
+    first, seen = taker.taken[0], 0
+    for when, infra_ids in taker.taken:
+        seen += len(infra_ids)
+        if seen >= rows:
+            return (rows - len(first[1])) / (when - first[0])
+    raise AssertionError
+
+
+def _beats(here: Place, count: int, rows: int) -> tuple[float, int]:
+    """(rows a second, rows sent more than once) with so many beats."""
+    _due_now(here)
+    taker = Taker(here, QUEUE)
+    beats = [here.start("beat") for _ in range(count)]
+    try:
+        rate = _rate(taker, rows)
+        sent = [one for _, infra_ids in taker.taken for one in infra_ids][:rows]
+        return rate, len(sent) - len(set(sent))
+    finally:
+        for beat in beats:
+            here.end(beat)
+        taker.end()
+
+
+def _redbeat(here: Place, rows: int) -> float:
+    """RedBeat with as many entries, all due."""
+    here.environment.update(PYTHONPATH=str(ROOT), REDBEAT_URL=here.broker_url)
+    filling = [sys.executable, "-m", "benchmarks.redbeat_app", str(rows)]
+    subprocess.run(filling, env=here.environment, cwd=here.home, check=True)
+    taker = Taker(here, "redbeat")
+    command = [sys.executable, "-m", "celery", "-A", "benchmarks.redbeat_app", "beat"]
+    beat = here.start("-S", "redbeat.RedBeatScheduler", "--max-interval", "1", command=command)
+    try:
+        return _rate(taker, rows // 2)
+    finally:
+        here.end(beat)
+        taker.end()
+
+
+def run(size: measure.Size) -> Iterator[measure.Figure]:
+    rows = size.of(10_000, 500)
+    with place(interval=INTERVAL) as here:
+        populate(here, rows, nodes=1, interval=INTERVAL)
+        ours, peers = size.alternate(lambda: _beats(here, 1, rows)[0], lambda: _redbeat(here, rows))
+        yield measure.Figure(
+            name="dispatch_10k",
+            unit="rows/s",
+            runs=ours,
+            peer="celery-redbeat",
+            peer_runs=peers,
+            bar=("ratio", ">=", 10.0),
+        )
+        two = [_beats(here, 2, rows) for _ in range(len(ours))]
+        yield measure.Figure(
+            name="two_beats.duplicates", unit="rows", runs=[one for _, one in two], bar=("value", "<=", 0.0)
+        )
+        yield measure.Figure(
+            name="two_beats.speedup",
+            unit="rows/s",
+            runs=[one for one, _ in two],
+            peer="one beat",
+            peer_runs=ours,
+            bar=("ratio", ">=", 1.7),
+        )
+    yield from _late(size)
+
+
+def _late(size: measure.Size) -> Iterator[measure.Figure]:
+    rows, rounds = size.of(100_000, 500), size.of(6, 1)
+    with place(interval=INTERVAL) as here:
+        populate(here, rows, nodes=1, interval=INTERVAL)
+        phases = _spread(here)
+        taker = Taker(here, QUEUE)
+        began = time.time()
+        beat = here.start("beat")
+        try:
+            until(lambda: taker.taken, step=0.005)
+            first = taker.taken[0][0] - began
+            time.sleep(INTERVAL)  # the backlog of the start
+            process = psutil.Process(beat.pid)
+            before, start = process.cpu_times(), time.time()
+            time.sleep(rounds * INTERVAL)
+            after, end = process.cpu_times(), time.time()
+        finally:
+            here.end(beat)
+            taker.end()
+        late = sorted(
+            (when - phases[one]) % INTERVAL
+            for when, infra_ids in taker.taken
+            if start <= when <= end
+            for one in infra_ids
+        )
+    expected = rows * (end - start) / INTERVAL
+    note = f"{len(late)} of {expected:.0f} rows, median {1000 * statistics.median(late):.0f} ms"
+    cores = (after.user + after.system - before.user - before.system) / (end - start)
+    yield measure.Figure(
+        name="late_100k.p99_ms",
+        unit="ms",
+        runs=[1000 * late[int(0.99 * len(late))]],
+        bar=("value", "<=", 250.0),
+        note=note,
+    )
+    yield measure.Figure(name="late_100k.beat_cores", unit="cores", runs=[cores], bar=("value", "<=", 0.2))
+    yield measure.Figure(name="late_100k.first_s", unit="s", runs=[first], bar=("value", "<=", 1.0))
+
+
+def _spread(here: Place) -> dict[str, float]:
+    """Rows due in phase, from now on; their phases."""
+    table, now = tables.schedule, here.system.now()
+    following = table.c.phase + (sa.func.floor((now - table.c.phase) / table.c.interval) + 1) * table.c.interval
+    with here.system.store.write() as connection:
+        connection.execute(table.update().values(next_due=following, claim_token=None))
+        rows = connection.execute(sa.select(table.c.infra_id, table.c.phase))
+        return {row.infra_id: row.phase for row in rows}
+
+
+if __name__ == "__main__":
+    raise SystemExit(measure.main(run))
