@@ -23,10 +23,12 @@ import sqlalchemy as sa
 from benchmarks import measure
 from benchmarks.place import Place, place, until
 from benchmarks.population import populate
-from occo_celery.uds import tables
+from occo_celery.uds import programs, tables
 
 QUEUE = "passes"
 INTERVAL = 10.0
+#: Seconds: an interval in which no row falls due twice during a measurement.
+LONG = 1e7
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -56,11 +58,16 @@ class Taker:
         self._client.flushall()
 
 
-def _due_now(here: Place) -> None:
-    """All rows are due, none is claimed."""
-    table = tables.schedule
+def _due(here: Place, when: float) -> None:
+    """When all rows are due; none is claimed."""
     with here.system.store.write() as connection:
-        connection.execute(table.update().values(next_due=here.system.now() - 1, claim_token=None))
+        connection.execute(tables.schedule.update().values(next_due=when, claim_token=None))
+
+
+def _working(here: Place) -> int:
+    """How many beats have said that they live."""
+    with here.system.store.read() as connection:
+        return sum(one.kind == "beat" for one in programs.known(connection))
 
 
 def _rate(taker: Taker, rows: int) -> float:
@@ -75,11 +82,15 @@ def _rate(taker: Taker, rows: int) -> float:
 
 
 def _beats(here: Place, count: int, rows: int) -> tuple[float, int]:
-    """(rows a second, rows sent more than once) with so many beats."""
-    _due_now(here)
+    """(rows a second, rows sent more than once) with so many beats, which are at work before anything is due."""
+    _due(here, here.system.now() + LONG)
+    with here.system.store.write() as connection:
+        connection.execute(tables.programs.delete())
     taker = Taker(here, QUEUE)
     beats = [here.start("beat") for _ in range(count)]
     try:
+        until(lambda: _working(here) == count)
+        _due(here, here.system.now())
         rate = _rate(taker, rows)
         sent = [one for _, infra_ids in taker.taken for one in infra_ids][:rows]
         return rate, len(sent) - len(set(sent))
@@ -106,8 +117,8 @@ def _redbeat(here: Place, rows: int) -> float:
 
 def run(size: measure.Size) -> Iterator[measure.Figure]:
     rows = size.of(10_000, 500)
-    with place(interval=INTERVAL) as here:
-        populate(here, rows, nodes=1, interval=INTERVAL)
+    with place(interval=LONG) as here:
+        populate(here, rows, nodes=1, interval=LONG)
         ours, peers = size.alternate(lambda: _beats(here, 1, rows)[0], lambda: _redbeat(here, rows))
         yield measure.Figure(
             name="dispatch_10k",
