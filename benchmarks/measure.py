@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -151,6 +152,7 @@ def main(run: Callable[[Size], Iterator[Figure]], arguments: Sequence[str] | Non
     parser.add_argument("--quick", action="store_true", help="small, once: only whether it works; nothing is written")
     parser.add_argument("--runs", type=int, default=5, help="how often each is measured")
     chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whoever is ended ends what he started
     figures = []
     for one in run(Size(quick=chosen.quick, runs=chosen.runs)):
         print(one.text(quick=chosen.quick), flush=True)
