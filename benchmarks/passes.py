@@ -15,6 +15,7 @@ from benchmarks import measure
 from benchmarks.place import Place, place, until
 from benchmarks.population import populate
 from benchmarks.worker import NOTHING
+from occo_celery import dispatch
 from occo_celery.model.message import Claim
 from occo_celery.uds import schedule
 
@@ -64,7 +65,7 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
             return sum(len(claim.infra_ids) for claim in found)
 
         def no_operations() -> int:
-            app = here.system.send._app  # type: ignore[attr-defined]
+            app = dispatch.make_app(here.settings)
             for _ in range(nothing):
                 app.send_task(NOTHING, queue=QUEUE)
             return nothing

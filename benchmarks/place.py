@@ -63,7 +63,7 @@ class Inline:
         self.waiting.append(lambda system: system.infraprocessor.perform(targets))
 
     def teardown(self, chain: Chain) -> None:
-        raise NotImplementedError
+        """A place is removed whole."""
 
     def sweep(self, account: str) -> None:
         """Nothing is lost here."""

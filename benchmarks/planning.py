@@ -6,6 +6,7 @@ over it in this process.
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import time
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
             note="" if peers else terraform.MISSING,
         )
         for name, full in (("pass_1000_ms", False), ("pass_1000_full_ms", True)):
-            runs = [1000 * one for one in size.repeat(lambda full=full: _pass(here, infra_id, full))]  # type: ignore[misc]
+            runs = [1000 * one for one in size.repeat(functools.partial(_pass, here, infra_id, full))]
             note = "everything read and planned anew" if full else ""
             bar = None if full else ("value", "<=", 100.0)
             yield measure.Figure(name=name, unit="ms", runs=runs, bar=bar, note=note)
