@@ -9,6 +9,7 @@ import pytest
 
 from occo_celery import errors
 from occo_celery.model import instruction
+from occo_celery.uds import accounts, nodes, tables
 from tests.integration.core.test_changes import built, of, web
 from tests.world import World
 
@@ -24,8 +25,6 @@ def words(delta: instruction.Delta) -> list[str]:
 
 def everything(world: World) -> list[Any]:
     """All that is stored."""
-    from occo_celery.uds import tables
-
     with world.system.store.read() as connection:
         return [connection.execute(table.select()).fetchall() for table in tables.metadata.sorted_tables]
 
@@ -108,3 +107,15 @@ def test_a_silent_account_is_no_loss(make_world: MakeWorld) -> None:
     infra_id = built(world)
     world.cloud.set(silent=True)
     assert world.manager.plan(infra_id).instructions == ()
+
+
+def test_an_account_that_is_left_alone_is_not_asked(make_world: MakeWorld) -> None:
+    world = make_world()
+    infra_id = built(world)
+    with world.system.store.write() as connection:
+        (account,) = {one.account for one in nodes.of(connection, infra_id)}
+        for _ in range(accounts.MISSES):
+            accounts.missed(connection, str(account), reason="no answer", now=world.now(), pause=30.0)
+    before = world.cloud.calls()["observe"]
+    assert world.manager.plan(infra_id).instructions == ()
+    assert world.cloud.calls()["observe"] == before

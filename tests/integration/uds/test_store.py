@@ -1,0 +1,29 @@
+"""Connections: one that the server has ended while it rested is not used again."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from occo_celery.uds import store as stores
+
+OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rested'"
+
+
+def test_a_connection_that_was_ended_while_it_rested_is_not_seen(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "RESTED", -1.0)
+    named = sa.make_url(postgresql).update_query_dict({"application_name": "rested"})
+    rested = stores.Store(named.render_as_string(hide_password=False))
+    other = stores.Store(postgresql)
+    try:
+        with rested.read() as connection:
+            connection.execute(sa.text("SELECT 1"))
+        with other.read() as connection:
+            assert connection.execute(sa.text(OTHERS)).all() == [(True,)]
+        with rested.read() as connection:
+            assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+    finally:
+        rested.close()
+        other.close()
