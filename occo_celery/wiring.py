@@ -16,6 +16,7 @@ from occo_celery import settings
 from occo_celery.enactor import observe, passes
 from occo_celery.infraprocessor import claims, create, drop, perform, resolve, sweep, teardown
 from occo_celery.infraprocessor.retries import Retries
+from occo_celery.infraprocessor.together import Together
 from occo_celery.model.message import Send
 from occo_celery.planner import breaker
 from occo_celery.plugins import registry
@@ -24,6 +25,9 @@ from occo_celery.plugins.contextualisation import base as contextualisation
 from occo_celery.plugins.resourcehandler import clouds as accounts
 from occo_celery.uds import infrastructures, version
 from occo_celery.uds.store import Store
+
+#: Calls to clouds that a process has under way at the same time.
+CALLS = 200
 
 
 def new_id() -> str:
@@ -143,6 +147,10 @@ class System:
             lease=limits.lease, call=limits.call_timeout, resend=limits.resend, sweep=limits.sweep_interval
         )
 
+    @property
+    def together(self) -> Together:
+        return Together(CALLS)
+
     @cached_property
     def infraprocessor(self) -> perform.InfraProcessor:
         limits = self.settings.instructions
@@ -156,16 +164,17 @@ class System:
             "new_id": self.new_id,
             "timing": self.timing,
         }
+        together = self.together
         return perform.InfraProcessor(
             store=self.store,
             taker=claims.Claims(
                 self.clouds, self.descriptions, new_id=self.new_id, rng=self._rng, timing=self.timing
             ),
-            creator=create.Creator(**shared, resolver=self.resolver),
+            creator=create.Creator(**shared, resolver=self.resolver, together=together),
             dropper=drop.Dropper(**shared),
             send=self.send,
             now=self.now,
-            concurrency=limits.batch,
+            together=together,
         )
 
     @cached_property

@@ -62,6 +62,10 @@ class Recorder:
         self._new_id, self._resend = new_id, resend
         self._infra = draft.leased.infra
         self._epoch = draft.leased.row.attach_epoch
+        # Written together at the end: one statement for each kind, however many there are.
+        self._creations: dict[str, str] = {}
+        self._intents: list[Mapping[str, Any]] = []
+        self._told: list[tuple[str, Mapping[str, Any]]] = []
 
     def write(self, *, planned_for_current: bool, undisturbed: bool) -> list[instance.Operation]:
         """Write what was seen and, if the plan was made for the current generation, the intents; returns those.
@@ -74,7 +78,15 @@ class Recorder:
             for one in self._draft.delta.instructions:
                 intents += self._intend(one, versions)
             self._write_ready(undisturbed)
+        self._write_new()
         return intents
+
+    def _write_new(self) -> None:
+        if self._creations:
+            nodes.insert(self._connection, self._infra.infra_id, self._creations, now=self._now)
+        if self._intents:
+            operations.insert(self._connection, self._intents)
+        events.add_all(self._connection, self._infra.infra_id, self._told, now=self._now)
 
     def _consume(self) -> bool:
         """The requests that the plan rests on are over (guard 12); False if another pass has acted on one."""
@@ -127,8 +139,8 @@ class Recorder:
                 assert_never(one)
 
     def _intend_creation(self, one: instruction.CreateNode) -> instance.Operation:
-        node_id, infra_id = self._new_id(), self._infra.infra_id
-        nodes.insert(self._connection, node_id=node_id, infra_id=infra_id, node_name=one.node_name, now=self._now)
+        node_id = self._new_id()
+        self._creations[node_id] = one.node_name
         self._insert(node_id, instance.OperationKind.CREATE, one.node_name)
         self._tell("nodecreating", node_id=node_id, node=one.node_name)
         return self._message(node_id, instance.OperationKind.CREATE, one.node_name)
@@ -190,16 +202,17 @@ class Recorder:
             infrastructures.change(self._connection, self._infra.infra_id, ready_since=None)
 
     def _insert(self, target: str, kind: instance.OperationKind, node_name: str, **values: Any) -> None:
-        operations.insert(
-            self._connection,
-            target=target,
-            infra_id=self._infra.infra_id,
-            kind=kind,
-            node_name=node_name,
-            epoch=self._epoch,
-            now=self._now,
-            resend=self._resend,
-            **values,
+        self._intents.append(
+            operations.intent(
+                target=target,
+                infra_id=self._infra.infra_id,
+                kind=kind,
+                node_name=node_name,
+                epoch=self._epoch,
+                now=self._now,
+                resend=self._resend,
+                **values,
+            )
         )
 
     def _message(self, target: str, kind: instance.OperationKind, node_name: str) -> instance.Operation:
@@ -208,7 +221,7 @@ class Recorder:
         )
 
     def _tell(self, event: str, **data: Any) -> None:
-        events.add(self._connection, self._infra.infra_id, event, now=self._now, **data)
+        self._told.append((event, data))
 
 
 def _became(one: scaling.Applied) -> dict[str, Any]:

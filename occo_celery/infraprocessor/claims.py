@@ -1,13 +1,13 @@
-"""Takes operations: one transaction that checks that SQL still asks for the act and makes it ours.
+"""Takes operations: one transaction that checks that SQL still asks for the acts and makes them ours.
 
-Called by perform.py at the beginning of every instruction. What is returned is a job; None means that there is
-nothing to do: done already, held by another, not yet due, or not wanted any more.
+Called by perform.py with the set that a message carries. What is returned are jobs; there is none for an operation
+that is done already, held by another, not yet due, or not wanted any more.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,6 +63,17 @@ class StrayJob:
 Job = CreateJob | DropJob | StrayJob
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """What the operations of one infrastructure are judged by, read once for all of a set. send_until: of each."""
+
+    infra: infrastructures.Infrastructure
+    desired: description.StaticDescription
+    instances: Mapping[str, instance.Instance]
+    ready: Mapping[str, int]
+    send_until: float
+
+
 class Claims:
     """Claims operations. All that it needs is handed in: see wiring.py."""
 
@@ -79,85 +90,110 @@ class Claims:
         self._new_id, self._rng, self._timing = new_id, rng, timing
         self._used: set[str] = set()
 
-    def take(self, connection: sa.Connection, target: str, now: float) -> Job | None:
-        """Take one operation, if it is there to be taken."""
-        known = operations.get(connection, target)
-        if known is None or known.kind is Kind.TEARDOWN:
-            return None
-        infra = infrastructures.hold(connection, known.infra_id)
+    def take(self, connection: sa.Connection, targets: Collection[str], now: float) -> Sequence[Job]:
+        """Take the operations of these targets that are there to be taken; what is taken together has one token."""
+        known = [one for one in operations.several(connection, targets) if one.kind is not Kind.TEARDOWN]
+        infras = {one: infrastructures.hold(connection, one) for one in sorted({one.infra_id for one in known})}
         until = now + self._timing.lease
-        operation = operations.claim(connection, target, now=now, until=until, token=self._new_id())
-        if operation is None:
-            return None
+        taken = operations.claim(
+            connection, [one.target for one in known], now=now, until=until, token=self._new_id()
+        )
         # A call ends by its own time-out well inside the lease; one that would not is not sent (guard 4).
         send_until = until - 2 * self._timing.call
-        if operation.kind is Kind.STRAY:
-            return StrayJob(operation=operation, send_until=send_until)
-        node = nodes.get(connection, target)
-        assert node is not None, f"operation {target} has no node"
-        if operation.kind is Kind.CREATE:
-            return self._take_create(connection, infra, operation, node, now=now, send_until=send_until)
-        return self._take_drop(connection, infra, operation, node, send_until=send_until)
+        jobs: list[Job] = []
+        for infra_id, infra in infras.items():
+            some = [one for one in taken if one.infra_id == infra_id]
+            jobs += [StrayJob(operation=one, send_until=send_until) for one in some if one.kind is Kind.STRAY]
+            if any(one.kind is not Kind.STRAY for one in some):
+                scene = self._scene(connection, infra, send_until)
+                jobs += self._take_creates(connection, scene, [one for one in some if one.kind is Kind.CREATE], now)
+                drops = (self._take_drop(connection, scene, one) for one in some if one.kind is Kind.DROP)
+                jobs += [one for one in drops if one is not None]
+        return jobs
 
-    def _take_create(
-        self,
-        connection: sa.Connection,
-        infra: infrastructures.Infrastructure,
-        operation: instance.Operation,
-        node: instance.Instance,
-        *,
-        now: float,
-        send_until: float,
-    ) -> Job | None:
-        desired = self._descriptions.one(connection, infra)
-        if not _managed(infra, operation) or node.node_name not in desired.node_lookup:
-            return self._undo(connection, operation, node, send_until=send_until)
-        if operation.begun:
-            return CreateJob(operation=operation, node=node, desired=desired, first=False, send_until=send_until)
-        # Guard 3: between plan and claim a dependee may have gone. The next pass plans anew.
+    def _scene(self, connection: sa.Connection, infra: infrastructures.Infrastructure, send_until: float) -> _Scene:
         instances = nodes.of(connection, infra.infra_id)
-        if plan.missing_dependee(desired, node.node_name, plan.ready_counts(instances), infra.targets):
-            withdraw.cancel(connection, node)
-            return None
-        node = self._begin(connection, operation, node, desired, instances, now=now)
-        return CreateJob(operation=operation, node=node, desired=desired, first=True, send_until=send_until)
+        return _Scene(
+            infra=infra,
+            desired=self._descriptions.one(connection, infra),
+            instances={one.node_id: one for one in instances},
+            ready=plan.ready_counts(instances),
+            send_until=send_until,
+        )
+
+    def _take_creates(
+        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], now: float
+    ) -> Sequence[Job]:
+        jobs: list[Job] = []
+        fresh: list[instance.Operation] = []
+        for operation in some:
+            node = scene.instances[operation.target]
+            if not _managed(scene.infra, operation) or node.node_name not in scene.desired.node_lookup:
+                undone = self._undo(connection, operation, node, send_until=scene.send_until)
+                jobs += [] if undone is None else [undone]
+            elif operation.begun:
+                jobs.append(_creation(scene, operation, node, first=False))
+            # Guard 3: between plan and claim a dependee may have gone. The next pass plans anew.
+            elif plan.missing_dependee(scene.desired, node.node_name, scene.ready, scene.infra.targets):
+                withdraw.cancel(connection, node)
+            else:
+                fresh.append(operation)
+        begun = self._begin(connection, scene, fresh, now) if fresh else []
+        return [*jobs, *begun]
 
     def _begin(
-        self,
-        connection: sa.Connection,
-        operation: instance.Operation,
-        node: instance.Instance,
-        desired: description.StaticDescription,
-        instances: Any,
-        *,
-        now: float,
-    ) -> instance.Instance:
+        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], now: float
+    ) -> Sequence[CreateJob]:
         """Freeze the choice of implementation and inputs (guard 6), before anything is sent.
 
         A node for which nothing can be chosen keeps no implementation: create.py reports why.
         """
-        wanted = desired.node_lookup[node.node_name]
-        implementations = definitions.load(connection, [wanted.type]).get(wanted.type, [])
+        desired = scene.desired
+        types = {desired.node_lookup[scene.instances[one.target].node_name].type for one in some}
+        known = definitions.load(connection, types)
+        frozen = {
+            one.target: chosen
+            for one in some
+            if (chosen := self._choose(scene, one, scene.instances[one.target], known, now)) is not None
+        }
+        if frozen:
+            nodes.move_all(connection, Lifecycle.PLANNED, Lifecycle.CREATING, frozen)
+            operations.begin(connection, frozen.keys(), some[0].token or "")
+        jobs = []
+        for operation in some:
+            node = scene.instances[operation.target]
+            if (chosen := frozen.get(operation.target)) is not None:
+                self._use(connection, chosen["account"], chosen["implementation"], now)
+                node = replace(node, lifecycle=Lifecycle.CREATING, version=node.version + 1, **chosen)
+            jobs.append(_creation(scene, operation, node, first=True))
+        return jobs
+
+    def _choose(
+        self,
+        scene: _Scene,
+        operation: instance.Operation,
+        node: instance.Instance,
+        known: Mapping[str, Sequence[Mapping[str, Any]]],
+        now: float,
+    ) -> dict[str, Any] | None:
+        """What is frozen of one creation; None if nothing can be chosen."""
+        assert node.lifecycle is Lifecycle.PLANNED, f"node {node.node_id} is {node.lifecycle}, and its creation new"
+        wanted = scene.desired.node_lookup[node.node_name]
+        implementations = known.get(wanted.type, [])
         try:
             position = resolve.choose(wanted, implementations, operation.tried, self._rng)
             implementation = implementations[position]
             account = self._clouds.account(implementation["resource"])
         except (errors.PermanentError, errors.PluginError):
-            return node
-        frozen: dict[str, Any] = {
+            return None
+        return {
             "implementation": implementation,
             "position": position,
             "account": account,
-            "inputs": resolve.inputs(desired, wanted, instances),
+            "inputs": resolve.inputs(scene.desired, wanted, scene.instances.values()),
             "called_at": now,
+            "reason": status.Reason(code="creating", arguments={"account": account}, since=now),
         }
-        reason = status.Reason(code="creating", arguments={"account": account}, since=now)
-        moved = nodes.move(connection, node.node_id, Lifecycle.PLANNED, Lifecycle.CREATING, reason=reason, **frozen)
-        assert moved, f"node {node.node_id} is {node.lifecycle}, its creation was not begun"
-        node = replace(node, lifecycle=Lifecycle.CREATING, version=node.version + 1, **frozen)
-        operations.held(connection, node.node_id, operation.token or "", begun=True)
-        self._use(connection, account, implementation, now)
-        return node
 
     def _use(self, connection: sa.Connection, account: str, implementation: Mapping[str, Any], now: float) -> None:
         """Put an account on the books before anything is made on it: a node that goes elsewhere forgets it, the
@@ -185,20 +221,16 @@ class Claims:
         operation = replace(operation, kind=Kind.DROP, attempts=0)
         return DropJob(operation=operation, node=node, send_until=send_until)
 
-    def _take_drop(
-        self,
-        connection: sa.Connection,
-        infra: infrastructures.Infrastructure,
-        operation: instance.Operation,
-        node: instance.Instance,
-        *,
-        send_until: float,
-    ) -> Job | None:
-        ending = infra.phase is instance.Phase.TEARING_DOWN
-        if not (ending or operation.begun or _managed(infra, operation)) and withdraw.keep(connection, node):
+    def _take_drop(self, connection: sa.Connection, scene: _Scene, operation: instance.Operation) -> Job | None:
+        node, ending = scene.instances[operation.target], scene.infra.phase is instance.Phase.TEARING_DOWN
+        if not (ending or operation.begun or _managed(scene.infra, operation)) and withdraw.keep(connection, node):
             return None
-        operations.held(connection, node.node_id, operation.token or "", begun=True)
-        return DropJob(operation=operation, node=node, send_until=send_until)
+        operations.begin(connection, [node.node_id], operation.token or "")
+        return DropJob(operation=operation, node=node, send_until=scene.send_until)
+
+
+def _creation(scene: _Scene, operation: instance.Operation, node: instance.Instance, *, first: bool) -> CreateJob:
+    return CreateJob(operation=operation, node=node, desired=scene.desired, first=first, send_until=scene.send_until)
 
 
 def _managed(infra: infrastructures.Infrastructure, operation: instance.Operation) -> bool:

@@ -1,13 +1,16 @@
-"""Performs a claimed creation: render, register, call the cloud once, record what came of it.
+"""Performs claimed creations: render, register, call the cloud once for each, record what came of it.
 
-However it ends (done, refused, in doubt, overtaken), and wherever the process dies, the next claim of the operation
-goes on from what is written. Called by perform.py.
+Transactions are shared by all of a set, calls are made at the same time. However one ends (done, refused, in doubt,
+overtaken), and wherever the process dies, the next claim of the operation goes on from what is written. Called by
+perform.py.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +18,7 @@ import sqlalchemy as sa
 from occo_celery import errors
 from occo_celery.infraprocessor import claims, resolve
 from occo_celery.infraprocessor.retries import Retries
+from occo_celery.infraprocessor.together import Together
 from occo_celery.model import instance, status
 from occo_celery.model.message import Claim
 from occo_celery.plugins.configmanager import base as configmanager
@@ -27,8 +31,31 @@ log = logging.getLogger(__name__)
 Lifecycle = instance.Lifecycle
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A creation and what the cloud is to be told, or why nothing can be told."""
+
+    job: claims.CreateJob
+    rendered: resolve.Rendered | errors.ResourceError
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """The call was not made any more: its answer could have come after the lease."""
+
+
+#: What came of a call: what the cloud made or lists, that it lists nothing, that it was not called, an error.
+_Answer = resourcehandler.Seen | None | _Late | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    job: claims.CreateJob
+    answer: _Answer
+
+
 class Creator:
-    """Performs CreateJobs. Each method returns the claim of the pass that is to follow, if one is."""
+    """Performs CreateJobs. Methods return the claims of the passes that are to follow."""
 
     def __init__(
         self,
@@ -41,34 +68,81 @@ class Creator:
         now: Callable[[], float],
         new_id: Callable[[], str],
         timing: claims.Timing,
+        together: Together,
     ) -> None:
         self._store, self._clouds, self._manager = store, clouds, manager
-        self._resolver, self._retries = resolver, retries
+        self._resolver, self._retries, self._together = resolver, retries, together
         self._now, self._new_id, self._timing = now, new_id, timing
 
-    def perform(self, job: claims.CreateJob) -> Claim | None:
+    def perform(self, jobs: Sequence[claims.CreateJob]) -> Iterator[Claim]:
+        """Perform creations that were claimed together. What is answered early is recorded early: a slow call holds
+        up no other."""
+        told: list[_Told] = []
+        for some in self._together.run([partial(self._tell, job) for job in jobs]):
+            told += some
+        for one in told:
+            if isinstance(one.rendered, errors.ResourceError):
+                yield from self._alone(self._refused, one.job, one.rendered)
+        calls = [partial(self._call, job, rendered) for job, rendered in self._may_send(told)]
+        for answered in self._together.run(calls):
+            yield from self._record(answered)
+
+    def _tell(self, job: claims.CreateJob) -> _Told:
+        """Render, and register at the config manager."""
         if job.node.implementation is None:
-            return self._refused(job, self._why_unresolved(job))
+            return _Told(job, self._why_unresolved(job))
         try:
             rendered = self._resolver.render(job.desired, job.node, timeout=self._timing.call)
             section = job.node.implementation.get("config_management") or {"type": "dummy"}
             self._manager(section).register(job.node.infra_id, job.node.node_id, self._timing.call)
         except errors.ResourceError as problem:
-            return self._refused(job, problem)
-        if not self._may_send(job, rendered):
-            return None
+            return _Told(job, problem)
+        except Exception as problem:
+            log.exception("create_node %s: nobody expected this before its call", job.node.node_id)
+            # Its words stay in the log: they may be of what was rendered.
+            return _Told(job, errors.TransientError(f"{type(problem).__name__}; the log of the worker says more"))
+        return _Told(job, rendered)
+
+    def _call(self, job: claims.CreateJob, rendered: resolve.Rendered) -> _Answered:
+        """Call the cloud. Whatever happens is an answer."""
+        if self._now() > job.send_until:
+            return _Answered(job, _Late())
         try:
-            seen = self._make(job, rendered)
-        except errors.OutcomeUnknown as problem:
-            return self._doubtful(job, problem)
-        except errors.CloudSilent as problem:
-            return self._doubtful(job, problem)
+            return _Answered(job, self._make(job, rendered))
         except errors.ResourceError as problem:
-            return self._refused(job, problem)
+            return _Answered(job, problem)
         except Exception as problem:
             log.exception("create_node %s: the call failed in a way nobody expected", job.node.node_id)
-            return self._doubtful(job, problem)
-        return self._made(job, seen) if seen is not None else self._absent(job)
+            return _Answered(job, problem)
+
+    def _record(self, answered: Sequence[_Answered]) -> Iterator[Claim]:
+        made = [(one.job, one.answer) for one in answered if isinstance(one.answer, resourcehandler.Seen)]
+        if made:
+            yield from self._made_or_each(made)
+        for one in answered:
+            match one.answer:
+                case resourcehandler.Seen():
+                    pass
+                case None:
+                    yield from self._alone(self._absent, one.job)
+                case _Late():
+                    yield from self._alone(self._not_sent, one.job)
+                case errors.OutcomeUnknown() | errors.CloudSilent():
+                    yield from self._alone(self._doubtful, one.job, one.answer)
+                case errors.ResourceError():
+                    yield from self._alone(self._refused, one.job, one.answer)
+                case _:
+                    yield from self._alone(self._doubtful, one.job, one.answer)
+
+    def _alone(self, record: Callable[..., Sequence[Claim]], job: claims.CreateJob, *more: Any) -> Sequence[Claim]:
+        """Trouble with one touches no other."""
+        try:
+            return record(job, *more)
+        except Exception:
+            log.exception(
+                "create_node %s: what came of it was not recorded; beat will send it again", job.node.node_id
+            )
+            return ()
 
     def _why_unresolved(self, job: claims.CreateJob) -> errors.PermanentError:
         wanted = job.desired.node_lookup[job.node.node_name]
@@ -77,29 +151,34 @@ class Creator:
             "import a definition that it can, creation then goes on by itself"
         )
 
-    def _may_send(self, job: claims.CreateJob, rendered: resolve.Rendered) -> bool:
-        """The last look before the call: it is ours, time is left (guard 4), what it tells is on record (guard 6)."""
-        node, token = job.node, job.operation.token or ""
+    def _may_send(self, told: Sequence[_Told]) -> Sequence[tuple[claims.CreateJob, resolve.Rendered]]:
+        """The last look before the calls: they are ours, and what they tell is on record (guard 6)."""
+        ready = [(one.job, one.rendered) for one in told if isinstance(one.rendered, resolve.Rendered)]
+        if not ready:
+            return ()
+        token = ready[0][0].operation.token or ""
         with self._store.write() as connection:
-            if not operations.is_held(connection, node.node_id, token):
-                return False
-            now = self._now()  # only now: opening the transaction, or waiting for the row, may have taken long
-            if now > job.send_until:
-                operations.give_back(connection, node.node_id, token, retry_at=now, reason=None)
-                return False
-            if node.context_hash is None:
-                nodes.move(
-                    connection,
-                    node.node_id,
-                    Lifecycle.CREATING,
-                    Lifecycle.CREATING,
-                    context_hash=rendered.context_hash,
-                )
-            if self._creates(job, rendered):
-                self._hold_doubt(connection, job)
-        if node.context_hash not in (None, rendered.context_hash):
-            log.warning("create_node %s: what it is told has changed since the first call", node.node_id)
-        return True
+            for infra_id in sorted({job.node.infra_id for job, _ in ready}):
+                infrastructures.hold(connection, infra_id)  # first, as everybody does: no deadlocks
+            ours = operations.still_held(connection, [job.node.node_id for job, _ in ready], token)
+            ready = [(job, rendered) for job, rendered in ready if job.node.node_id in ours]
+            nodes.move_all(
+                connection,
+                Lifecycle.CREATING,
+                Lifecycle.CREATING,
+                {
+                    job.node.node_id: {"context_hash": rendered.context_hash}
+                    for job, rendered in ready
+                    if job.node.context_hash is None
+                },
+            )
+            doubts = {job.node.node_id: self._doubt(job) for job, rendered in ready if self._creates(job, rendered)}
+            if doubts:
+                operations.doubt(connection, doubts, token)
+        for job, rendered in ready:
+            if job.node.context_hash not in (None, rendered.context_hash):
+                log.warning("create_node %s: what it is told has changed since the first call", job.node.node_id)
+        return ready
 
     def _creates(self, job: claims.CreateJob, rendered: resolve.Rendered) -> bool:
         """Whether the cloud is asked to create. False if an earlier call is in doubt and must not be repeated."""
@@ -110,16 +189,10 @@ class Creator:
         assert job.node.implementation is not None
         return self._clouds.traits(job.node.implementation["resource"])
 
-    def _hold_doubt(self, connection: sa.Connection, job: claims.CreateJob) -> None:
+    def _doubt(self, job: claims.CreateJob) -> float:
         """Until when the call that is about to be sent may still come true (guards 5 and 10). Looking an earlier one
         up does not prolong its doubt, or it would never end."""
-        doubt_until = job.send_until + self._timing.call + self._traits(job).settle
-        operations.held(
-            connection,
-            job.operation.target,
-            job.operation.token or "",
-            doubt_until=max(job.operation.doubt_until, doubt_until),
-        )
+        return max(job.operation.doubt_until, job.send_until + self._timing.call + self._traits(job).settle)
 
     def _make(self, job: claims.CreateJob, rendered: resolve.Rendered) -> resourcehandler.Seen | None:
         """Call the cloud; None if an earlier call is in doubt and must not be repeated, and nothing is there."""
@@ -137,38 +210,64 @@ class Creator:
         assert node.implementation is not None
         return self._clouds.handler(node.account, node.implementation["resource"])
 
-    def _made(self, job: claims.CreateJob, seen: resourcehandler.Seen) -> Claim | None:
-        now, node = self._now(), job.node
+    def _made(self, made: Sequence[tuple[claims.CreateJob, resourcehandler.Seen]]) -> Sequence[Claim]:
+        now, token = self._now(), made[0][0].operation.token or ""
+        claimed: list[Claim] = []
         with self._store.write() as connection:
-            infrastructures.lock(connection, node.infra_id)  # first, as everybody does: no deadlocks
-            if operations.end(connection, node.node_id, job.operation.token or ""):
-                nodes.move(
-                    connection,
-                    node.node_id,
-                    Lifecycle.CREATING,
-                    Lifecycle.RUNNING,
-                    instance_id=seen.instance_id,
-                    addresses=list(seen.addresses),
-                    called_at=now,  # however long it took until a call succeeded: its time to come up begins now
-                    reason=status.Reason(code="booting", since=now),
-                )
-                events.add(
-                    connection,
-                    node.infra_id,
-                    "nodecreated",
-                    now=now,
-                    node_id=node.node_id,
-                    node=node.node_name,
-                    instance=seen.instance_id,
-                )
-                return self._wake(connection, node, now)
-            current = nodes.get(connection, node.node_id)
-        if _disowned(current, seen):
-            log.warning("create_node %s: overtaken, dropping what it made: %s", node.node_id, seen.instance_id)
-            self._handler(node).drop(seen.instance_id, self._timing.call)
-        return None
+            for infra_id in sorted({job.node.infra_id for job, _ in made}):
+                infrastructures.lock(connection, infra_id)  # first, as everybody does: no deadlocks
+            ours = operations.end(connection, [job.node.node_id for job, _ in made], token)
+            running = {job.node.node_id: (job.node, seen) for job, seen in made if job.node.node_id in ours}
+            nodes.move_all(
+                connection,
+                Lifecycle.CREATING,
+                Lifecycle.RUNNING,
+                {
+                    node_id: {
+                        "instance_id": seen.instance_id,
+                        "addresses": list(seen.addresses),
+                        "called_at": now,  # however long a call took to succeed: its time to come up begins now
+                        "reason": status.Reason(code="booting", since=now),
+                    }
+                    for node_id, (_, seen) in running.items()
+                },
+            )
+            for infra_id in sorted({node.infra_id for node, _ in running.values()}):
+                told = [_created(node, seen) for node, seen in running.values() if node.infra_id == infra_id]
+                events.add_all(connection, infra_id, told, now=now)
+                claimed += self._wake(connection, infra_id, now)
+            taken = [(job, seen) for job, seen in made if job.node.node_id not in ours]
+            current = {job.node.node_id: nodes.get(connection, job.node.node_id) for job, _ in taken}
+        for job, seen in taken:
+            if _disowned(current[job.node.node_id], seen):
+                self._alone(self._disown, job, seen)
+        return claimed
 
-    def _absent(self, job: claims.CreateJob) -> Claim | None:
+    def _made_or_each(self, made: Sequence[tuple[claims.CreateJob, resourcehandler.Seen]]) -> Sequence[Claim]:
+        """Trouble with one touches no other: what cannot be recorded together is recorded one by one."""
+        try:
+            return self._made(made)
+        except errors.StoreUnavailable as problem:
+            log.warning("%d creations were not recorded; beat will send them again: %s", len(made), problem)
+            return ()
+        except Exception:
+            log.exception("%d creations were not recorded together", len(made))
+            return [claim for one in made for claim in self._alone(lambda _, each: self._made([each]), one[0], one)]
+
+    def _disown(self, job: claims.CreateJob, seen: resourcehandler.Seen) -> Sequence[Claim]:
+        log.warning("create_node %s: overtaken, dropping what it made: %s", job.node.node_id, seen.instance_id)
+        self._handler(job.node).drop(seen.instance_id, self._timing.call)
+        return ()
+
+    def _not_sent(self, job: claims.CreateJob) -> Sequence[Claim]:
+        """Too late for the call (guard 4): whoever takes the operation next makes it."""
+        with self._store.write() as connection:
+            operations.give_back(
+                connection, job.node.node_id, job.operation.token or "", retry_at=self._now(), reason=None
+            )
+        return ()
+
+    def _absent(self, job: claims.CreateJob) -> Sequence[Claim]:
         """An earlier call was in doubt and the cloud lists nothing (guard 5): absent only once it has settled."""
         now = self._now()
         if now < job.operation.doubt_until:
@@ -183,12 +282,12 @@ class Creator:
                     retry_at=job.operation.doubt_until,
                     reason=reason,
                 )
-            return None
+            return ()
         with self._store.write() as connection:
             self._unfreeze(connection, job, retry_at=now, reason=status.Reason(code="not_made", since=now))
-        return None
+        return ()
 
-    def _doubtful(self, job: claims.CreateJob, problem: Exception) -> Claim | None:
+    def _doubtful(self, job: claims.CreateJob, problem: Exception) -> Sequence[Claim]:
         """The call may have been carried out: everything stays as it is, and is looked into again."""
         now = self._now()
         reason = status.Reason(code="in_doubt", arguments={"detail": _words(problem)}, since=now)
@@ -198,9 +297,9 @@ class Creator:
                 connection, job.node.node_id, job.operation.token or "", retry_at=retry_at, reason=reason
             ):
                 nodes.move(connection, job.node.node_id, Lifecycle.CREATING, Lifecycle.CREATING, reason=reason)
-        return None
+        return ()
 
-    def _refused(self, job: claims.CreateJob, problem: errors.ResourceError) -> Claim | None:
+    def _refused(self, job: claims.CreateJob, problem: errors.ResourceError) -> Sequence[Claim]:
         """Nothing was made by this call. Other implementations are next, unless an earlier call is still in doubt."""
         now, node = self._now(), job.node
         if not job.first:
@@ -212,7 +311,7 @@ class Creator:
             except errors.ResourceError as unseen:
                 return self._doubtful(job, unseen)
             if earlier is not None:
-                return self._made(job, earlier)
+                return self._made([(job, earlier)])
         permanent = isinstance(problem, errors.PermanentError)
         tried = (*job.operation.tried, *(() if node.position is None else (node.position,)))
         with self._store.write() as connection:
@@ -233,8 +332,8 @@ class Creator:
                     reason=reason.text(),
                 )
                 # Others may go on now: what waits to be tried again holds nobody up.
-                return self._wake(connection, node, now)
-        return None
+                return self._wake(connection, node.infra_id, now)
+        return ()
 
     def _others_left(self, connection: sa.Connection, job: claims.CreateJob, tried: tuple[int, ...]) -> bool:
         """Is there an implementation that has not failed for this instance yet?"""
@@ -261,8 +360,14 @@ class Creator:
         origin = Lifecycle.PLANNED if job.node.implementation is None else Lifecycle.CREATING
         return nodes.move(connection, job.node.node_id, origin, Lifecycle.PLANNED, reason=reason, **unfrozen)
 
-    def _wake(self, connection: sa.Connection, node: instance.Instance, now: float) -> Claim | None:
-        return schedule.wake(connection, node.infra_id, now=now, token=self._new_id())
+    def _wake(self, connection: sa.Connection, infra_id: str, now: float) -> Sequence[Claim]:
+        claim = schedule.wake(connection, infra_id, now=now, token=self._new_id())
+        return () if claim is None else (claim,)
+
+
+def _created(node: instance.Instance, seen: resourcehandler.Seen) -> tuple[str, Mapping[str, Any]]:
+    """The event that an instance has been made."""
+    return "nodecreated", {"node_id": node.node_id, "node": node.node_name, "instance": seen.instance_id}
 
 
 def _disowned(current: instance.Instance | None, seen: resourcehandler.Seen) -> bool:

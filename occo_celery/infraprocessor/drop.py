@@ -78,7 +78,7 @@ class Dropper:
         if any(one.instance_id == detail["instance_id"] for one in listed):
             return self._look_again(operation, gone=False)
         with self._store.write() as connection:
-            operations.end(connection, operation.target, operation.token or "")
+            operations.end(connection, [operation.target], operation.token or "")
         return None
 
     def _drop(
@@ -118,7 +118,7 @@ class Dropper:
         now, node = self._now(), job.node
         with self._store.write() as connection:
             infrastructures.lock(connection, node.infra_id)  # first, as everybody does: no deadlocks
-            if not operations.end(connection, node.node_id, job.operation.token or ""):
+            if not operations.end(connection, [node.node_id], job.operation.token or ""):
                 return None
             nodes.archive(connection, node, why=node.reason.text(), now=now)
             events.add(connection, node.infra_id, "nodedropped", now=now, node_id=node.node_id, node=node.node_name)

@@ -1,4 +1,4 @@
-"""Performs operations by the ids that a message carries: claim each, do it, send the pass that is to follow.
+"""Performs operations by the ids that a message carries: claim them, do them, send the passes that are to follow.
 
 Called by the instruction tasks. What does not need doing any more is passed over in silence.
 """
@@ -6,12 +6,12 @@ Called by the instruction tasks. What does not need doing any more is passed ove
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent import futures
-from typing import assert_never
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from occo_celery import errors
 from occo_celery.infraprocessor import claims, create, drop
+from occo_celery.infraprocessor.together import Together
 from occo_celery.model.message import Claim, Send
 from occo_celery.uds.store import Store
 
@@ -30,42 +30,47 @@ class InfraProcessor:
         dropper: drop.Dropper,
         send: Send,
         now: Callable[[], float],
-        concurrency: int,
+        together: Together,
     ) -> None:
         self._store, self._taker, self._creator, self._dropper = store, taker, creator, dropper
-        self._send, self._now, self._concurrency = send, now, concurrency
+        self._send, self._now, self._together = send, now, together
 
     def perform(self, targets: Sequence[str]) -> None:
         """Perform the operations of these targets, at the same time; one's failure touches no other."""
-        if len(targets) == 1:
-            self._perform_one(targets[0])
-            return
-        with futures.ThreadPoolExecutor(max_workers=min(self._concurrency, len(targets))) as pool:
-            list(pool.map(self._logged, targets))
-
-    def _logged(self, target: str) -> None:
         try:
-            self._perform_one(target)
+            with self._store.write() as connection:
+                jobs = self._taker.take(connection, targets, self._now())
+        except errors.StoreUnavailable:
+            raise
         except Exception:
-            log.exception("operation %s failed; beat will send it again", target)
-
-    def _perform_one(self, target: str) -> None:
-        with self._store.write() as connection:
-            job = self._taker.take(connection, target, self._now())
-        claim = self._do(job) if job is not None else None
-        if claim is not None:
+            if len(targets) == 1:
+                raise
+            log.exception("%d operations could not be taken together", len(targets))
+            for target in targets:
+                self._logged(target)
+            return
+        for claim in self._do(jobs):
             try:
                 self._send.passes(claim)
             except errors.BrokerUnavailable as problem:
                 log.warning("%s; beat will send the pass when it is due", problem)
 
-    def _do(self, job: claims.Job) -> Claim | None:
-        match job:
-            case claims.CreateJob():
-                return self._creator.perform(job)
-            case claims.DropJob():
-                return self._dropper.perform(job)
-            case claims.StrayJob():
-                return self._dropper.perform_stray(job)
-            case _:
-                assert_never(job)
+    def _logged(self, target: str) -> None:
+        try:
+            self.perform([target])
+        except Exception:
+            log.exception("operation %s failed; beat will send it again", target)
+
+    def _do(self, jobs: Sequence[claims.Job]) -> Iterator[Claim]:
+        if creations := [job for job in jobs if isinstance(job, claims.CreateJob)]:
+            yield from self._creator.perform(creations)
+        drops = [partial(self._drop, job) for job in jobs if not isinstance(job, claims.CreateJob)]
+        for ended in self._together.run(drops):
+            yield from (claim for claim in ended if claim is not None)
+
+    def _drop(self, job: claims.DropJob | claims.StrayJob) -> Claim | None:
+        try:
+            return self._dropper.perform(job) if isinstance(job, claims.DropJob) else self._dropper.perform_stray(job)
+        except Exception:
+            log.exception("operation %s failed; beat will send it again", job.operation.target)
+            return None

@@ -178,8 +178,7 @@ class Sweeper:
             attach_epoch=infra.attach_epoch,
             node_name=node_name,
         )
-        operations.insert(
-            connection,
+        row = operations.intent(
             target=intent.target,
             infra_id=intent.infra_id,
             kind=intent.kind,
@@ -195,6 +194,7 @@ class Sweeper:
                 "node_id": one.node_id,
             },
         )
+        operations.insert(connection, [row])
         what = {"node_id": one.node_id, "node": node_name, "stray": one.instance_id}
         events.add(connection, infra.infra_id, "nodedropping", now=now, **what)
         return intent

@@ -58,8 +58,7 @@ def begin(
         connection, infra_id, phase=instance.Phase.TEARING_DOWN.value, ready_since=None, suspended=False
     )
     requests.clear(connection, infra_id)
-    operations.insert(
-        connection,
+    intent = operations.intent(
         target=infra_id,
         infra_id=infra_id,
         kind=instance.OperationKind.TEARDOWN,
@@ -70,6 +69,7 @@ def begin(
         token=token,
         begun=True,
     )
+    operations.insert(connection, [intent])
     events.add(connection, infra_id, "infradrop", now=now, name=desired.name)
     return Chain(infra_id=infra_id, token=token, stage=0, levels=_levels(desired), name=desired.name)
 
@@ -192,7 +192,7 @@ class Teardown:
             log.warning("finish of %s: %s", infra_id, problem)
             return False
         with self._store.write() as connection:
-            if operations.end(connection, infra_id, token):
+            if operations.end(connection, [infra_id], token):
                 now = self._now()
                 infrastructures.change(connection, infra_id, phase=instance.Phase.TORN_DOWN.value)
                 schedule.delete(connection, infra_id)

@@ -85,9 +85,10 @@ class Sender:
         the_baton: baton.Baton,
         trouble: faults.Faults,
         outages: ports.Outages,
+        rng: random.Random,
     ) -> None:
         self._broker, self._life, self._baton = broker, mine, the_baton
-        self._faults, self._outages = trouble, outages
+        self._faults, self._outages, self._rng = trouble, outages, rng
 
     def check(self) -> None:
         self._refuse()
@@ -96,8 +97,12 @@ class Sender:
         self._send(f"pass {claim.infra_ids}", lambda system: system.enactor.run(claim), claim.after)
 
     def operations(self, operations: Sequence[Operation]) -> None:
-        for one in operations:
-            self._send(one.target, _perform(one.target))
+        """In sets of as many as the seed decides: creations and drops mixed, which no sender of ours does."""
+        rest = [one.target for one in operations]
+        while rest:
+            count = self._rng.randint(1, len(rest))
+            self._send(" ".join(rest[:count]), _perform(rest[:count]))
+            rest = rest[count:]
 
     def teardown(self, chain: Chain) -> None:
         self._send(f"teardown {chain.infra_id}", lambda system: self._link(system, chain, chain.stage, 0))
@@ -130,5 +135,5 @@ class Sender:
             raise errors.BrokerUnavailable("simulated: the broker does not answer")
 
 
-def _perform(target: str) -> Act:
-    return lambda system: system.infraprocessor.perform([target])
+def _perform(targets: Sequence[str]) -> Act:
+    return lambda system: system.infraprocessor.perform(targets)

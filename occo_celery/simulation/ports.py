@@ -6,7 +6,8 @@ Before and after each is a switch point; once the incarnation is dead every port
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from occo_celery import errors
 from occo_celery.enactor import observe
+from occo_celery.infraprocessor import together
 from occo_celery.plugins.resourcehandler import base, clouds
 from occo_celery.simulation import baton, database, faults, interleaved, life
 from occo_celery.uds.store import Store
@@ -135,3 +137,18 @@ class InlineObserver(observe.Observer):
 
     def _executor(self) -> Any:
         return _Inline()
+
+
+class InlineTogether(together.Together):
+    """Makes calls one after the other; how many answers come at once is for the seed to decide."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(1)
+        self._rng = rng
+
+    def run(self, calls: Sequence[Callable[[], together.Result]]) -> Iterator[Sequence[together.Result]]:
+        rest = list(calls)
+        while rest:
+            count = self._rng.randint(1, len(rest))
+            yield [call() for call in rest[:count]]
+            rest = rest[count:]

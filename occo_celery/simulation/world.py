@@ -17,6 +17,7 @@ from typing import Any
 from occo_celery import errors, settings, wiring
 from occo_celery.api.manager import InfrastructureManager
 from occo_celery.enactor import observe
+from occo_celery.infraprocessor.together import Together
 from occo_celery.plugins.resourcehandler import simulated_cloud
 from occo_celery.simulation import (
     baton,
@@ -75,6 +76,10 @@ class System(wiring.System):
         return ports.InlineObserver(
             self.clouds, self.manager, {}, deadline=limits.pass_deadline, health_limit=limits.health_limit
         )
+
+    @property
+    def together(self) -> Together:
+        return ports.InlineTogether(self._rng)
 
 
 class World:
@@ -157,7 +162,7 @@ class World:
         return System(
             self._config,
             store=ports.MortalStore(self.data, mine, self.baton, self.faults, self.outages, self.books.check),
-            send=broker.Sender(self.broker, mine, self.baton, self.faults, self.outages),
+            send=broker.Sender(self.broker, mine, self.baton, self.faults, self.outages, self.rng),
             clouds=ports.MortalClouds(mine, options, cloud.HANDLERS.__getitem__),
             now=self.baton.time,
             new_id=lambda: f"id-{next(self._numbers):05d}",

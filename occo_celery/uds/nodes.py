@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,19 +17,17 @@ _INSERT = _N.insert()
 _IS_NODE = _N.c.node_id == sa.bindparam("is_node")
 
 
-def insert(connection: sa.Connection, *, node_id: str, infra_id: str, node_name: str, now: float) -> None:
-    """A planned instance: nothing has been asked of any cloud."""
-    reason = status.Reason(code="planned", since=now)
-    row = {
-        "node_id": node_id,
+def insert(connection: sa.Connection, infra_id: str, names: Mapping[str, str], *, now: float) -> None:
+    """Planned instances, their nodes' names by node_id: nothing has been asked of any cloud."""
+    same = {
         "infra_id": infra_id,
-        "node_name": node_name,
         "lifecycle": instance.Lifecycle.PLANNED.value,
         "status": status.NodeStatus.PENDING.value,
         "addresses": [],
         "created_at": now,
+        **rows.reason_columns(status.Reason(code="planned", since=now)),
     }
-    connection.execute(_INSERT, {**row, **rows.reason_columns(reason)})
+    connection.execute(_INSERT, [{"node_id": key, "node_name": name, **same} for key, name in names.items()])
 
 
 _GET = rows.INSTANCE.where(_IS_NODE)
@@ -70,6 +68,20 @@ def move(
         del where["is_version"]
     statement = _MOVE if version is None else _MOVE_AS_READ
     return connection.execute(statement, {**where, "lifecycle": to.value, **_plain(values)}).rowcount == 1
+
+
+def move_all(
+    connection: sa.Connection,
+    origin: instance.Lifecycle,
+    to: instance.Lifecycle,
+    values: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """As ``move``, for many: the columns to be set, the same for all, by node_id. Rows that are not where they were
+    thought to be stay as they are."""
+    assert (origin, to) in instance.MOVES or origin is to, (origin, to)
+    where = {"is_lifecycle": origin.value, "lifecycle": to.value}
+    if values:
+        connection.execute(_MOVE, [{**where, "is_node": key, **_plain(dict(some))} for key, some in values.items()])
 
 
 def observed(connection: sa.Connection, node_id: str, version: int, **values: Any) -> bool:

@@ -6,13 +6,14 @@ that token. ``due`` is when beat sends it again, whatever became of the message 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from occo_celery.model import instance, status
 from occo_celery.uds import rows, tables
+from occo_celery.uds.sets import among
 
 _O = tables.operations
 
@@ -21,11 +22,18 @@ _O = tables.operations
 _IS_TARGET = _O.c.target == sa.bindparam("is_target")
 _IS_HELD = sa.and_(_IS_TARGET, _O.c.token == sa.bindparam("is_token"))
 
+_AMONG = among(_O.c.target, "targets")
+_ARE_HELD = sa.and_(_AMONG, _O.c.token == sa.bindparam("is_token"))
+
 _INSERT = _O.insert()
 
 
-def insert(
-    connection: sa.Connection,
+def insert(connection: sa.Connection, operations: Sequence[Mapping[str, Any]]) -> None:
+    """Record intents, made by ``intent``. The caller sends them after the commit; if that is lost, beat does."""
+    connection.execute(_INSERT, list(operations))
+
+
+def intent(
     *,
     target: str,
     infra_id: str,
@@ -35,8 +43,8 @@ def insert(
     now: float,
     resend: float,
     **values: Any,
-) -> None:
-    """Record an intent. The caller sends it after the commit; if that is lost, beat does, in ``resend`` seconds."""
+) -> Mapping[str, Any]:
+    """What is to be recorded of an intent; beat sends it in ``resend`` seconds if nobody has acted on it."""
     row: dict[str, Any] = {
         "target": target,
         "infra_id": infra_id,
@@ -45,10 +53,12 @@ def insert(
         "attach_epoch": epoch,
         "retry_at": now,
         "due": now + resend,
+        "begun": False,
+        "doubt_until": 0.0,
         "tried": [],
         "detail": {},
     }
-    connection.execute(_INSERT, {**row, **rows.of_table(_O, values)})
+    return {**row, **rows.of_table(_O, values)}
 
 
 def stray_target(instance_id: str, node_id: str) -> str:
@@ -57,6 +67,7 @@ def stray_target(instance_id: str, node_id: str) -> str:
 
 
 _GET = sa.select(_O).where(_IS_TARGET)
+_SEVERAL = sa.select(_O).where(_AMONG).order_by(_O.c.target)
 _OF = sa.select(_O).where(_O.c.infra_id == sa.bindparam("infra_id")).order_by(_O.c.target)
 
 
@@ -65,36 +76,60 @@ def get(connection: sa.Connection, target: str) -> instance.Operation | None:
     return None if row is None else rows.operation_of(dict(row))
 
 
+def several(connection: sa.Connection, targets: Collection[str]) -> Sequence[instance.Operation]:
+    """Those of these that there are."""
+    found = connection.execute(_SEVERAL, {"targets": targets})
+    return [rows.operation_of(dict(row)) for row in found.mappings()]
+
+
 def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Operation]:
     found = connection.execute(_OF, {"infra_id": infra_id})
     return [rows.operation_of(dict(row)) for row in found.mappings()]
 
 
-_TAKE = _GET.with_for_update()
-_CLAIM = _O.update().where(_IS_TARGET).values(attempts=_O.c.attempts + 1)
+_TAKE = _SEVERAL.with_for_update()
+_CLAIM = _O.update().where(_AMONG).values(attempts=_O.c.attempts + 1)
 
 
 def claim(
-    connection: sa.Connection, target: str, *, now: float, until: float, token: str
-) -> instance.Operation | None:
-    """Take an operation whose time has come and that nobody holds. Returns it as it was *before* the claim (but
-    with our token), None if there is nothing to take."""
-    row = connection.execute(_TAKE, {"is_target": target}).mappings().first()
-    if row is None or row["retry_at"] is None or row["retry_at"] > now:
-        return None
+    connection: sa.Connection, targets: Collection[str], *, now: float, until: float, token: str
+) -> Sequence[instance.Operation]:
+    """Take those operations whose time has come and that nobody holds. Returns them as they were *before* the claim
+    (but with our token, the same for all)."""
+    locked = connection.execute(_TAKE, {"targets": targets}).mappings()
+    free = [dict(row) for row in locked if _is_free(row, now)]
+    if free:
+        taken = [row["target"] for row in free]
+        connection.execute(_CLAIM, {"targets": taken, "token": token, "lease_until": until, "due": until})
+    return [rows.operation_of({**row, "token": token}) for row in free]
+
+
+def _is_free(row: Mapping[Any, Any], now: float) -> bool:
     if row["lease_until"] is not None and row["lease_until"] > now:
-        return None
-    connection.execute(_CLAIM, {"is_target": target, "token": token, "lease_until": until, "due": until})
-    return rows.operation_of({**row, "token": token})
+        return False
+    return row["retry_at"] is not None and bool(row["retry_at"] <= now)
 
 
-_HOLD = sa.select(_O.c.target).where(_IS_HELD).with_for_update()
+_HOLD = sa.select(_O.c.target).where(_ARE_HELD).order_by(_O.c.target).with_for_update()
+_BEGUN = _O.update().where(_ARE_HELD).values(begun=True)
 _HELD = _O.update().where(_IS_HELD)
 
 
-def is_held(connection: sa.Connection, target: str, holder: str) -> bool:
-    """True while the operation is ours; nobody takes it before this transaction ends."""
-    return connection.execute(_HOLD, {"is_target": target, "is_token": holder}).first() is not None
+def still_held(connection: sa.Connection, targets: Collection[str], holder: str) -> Collection[str]:
+    """Those of these operations that are ours; nobody takes them before this transaction ends."""
+    return set(connection.execute(_HOLD, {"targets": targets, "is_token": holder}).scalars())
+
+
+def begin(connection: sa.Connection, targets: Collection[str], holder: str) -> None:
+    """Say of operations that we hold that from now on a cloud may have heard of them."""
+    connection.execute(_BEGUN, {"targets": targets, "is_token": holder})
+
+
+def doubt(connection: sa.Connection, until: Mapping[str, float], holder: str) -> None:
+    """Until when calls that we are about to make may still come true, by target."""
+    connection.execute(
+        _HELD, [{"is_target": target, "is_token": holder, "doubt_until": when} for target, when in until.items()]
+    )
 
 
 def held(connection: sa.Connection, target: str, holder: str, **values: Any) -> bool:
@@ -118,13 +153,13 @@ def give_back(
     return held(connection, target, token, token=None, lease_until=None, retry_at=retry_at, due=retry_at, **values)
 
 
-_END = _O.delete().where(_IS_HELD)
+_END = _O.delete().where(_ARE_HELD).returning(_O.c.target)
 _DELETE = _O.delete().where(_IS_TARGET)
 
 
-def end(connection: sa.Connection, target: str, token: str) -> bool:
-    """The operation is done; False if it was not ours any more."""
-    return connection.execute(_END, {"is_target": target, "is_token": token}).rowcount == 1
+def end(connection: sa.Connection, targets: Collection[str], token: str) -> Collection[str]:
+    """These operations are done; returns those that were still ours."""
+    return set(connection.execute(_END, {"targets": targets, "is_token": token}).scalars())
 
 
 def delete(connection: sa.Connection, target: str) -> None:
@@ -142,8 +177,7 @@ def turn_into_drop(
     """
     before = get(connection, node.node_id)
     delete(connection, node.node_id)
-    insert(
-        connection,
+    row = intent(
         target=node.node_id,
         infra_id=node.infra_id,
         kind=instance.OperationKind.DROP,
@@ -154,6 +188,7 @@ def turn_into_drop(
         begun=node.lifecycle is instance.Lifecycle.CREATING,
         doubt_until=before.doubt_until if before is not None else 0.0,
     )
+    insert(connection, [row])
 
 
 _NEXT_DUE = sa.select(sa.func.min(_O.c.due))

@@ -241,7 +241,7 @@ def test_a_call_that_comes_back_after_its_lease_drops_what_it_made(tmp_path: pat
     world.deliver()
     with world.system.store.write() as connection:
         (node,) = nodes.of(connection, infra_id)
-        job = world.system.infraprocessor._taker.take(connection, node.node_id, world.now())
+        job = world.system.infraprocessor._taker.take(connection, [node.node_id], world.now())
     try:
         world.manager.stop_provisioning(infra_id, wait_timeout=0)
     except errors.StillRunning:
@@ -249,6 +249,6 @@ def test_a_call_that_comes_back_after_its_lease_drops_what_it_made(tmp_path: pat
     world.run(300, step=1.0)
     with world.system.store.read() as connection:
         assert nodes.of(connection, infra_id) == [], "given up and archived meanwhile"
-    world.system.infraprocessor._do(job)  # type: ignore[arg-type]
+    list(world.system.infraprocessor._do(job))
     assert world.living() == []
     world.close()

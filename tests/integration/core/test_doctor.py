@@ -162,8 +162,7 @@ def test_an_operation_that_nobody_sends(world: World) -> None:
 
 def intend(world: World, node: instance.Instance, **values: Any) -> None:
     with world.system.store.write() as connection:
-        operations.insert(
-            connection,
+        intent = operations.intent(
             target=node.node_id,
             infra_id=node.infra_id,
             kind=instance.OperationKind.CREATE,
@@ -172,6 +171,7 @@ def intend(world: World, node: instance.Instance, **values: Any) -> None:
             now=world.now(),
             resend=1e6,
         )
+        operations.insert(connection, [intent])
         reason = values.pop("reason", None)
         if reason is not None:
             values["reason_code"], values["reason_arguments"] = reason, {"detail": "no such image"}
@@ -305,7 +305,7 @@ def test_what_somebody_is_at_is_none(world: World, lifecycle: instance.Lifecycle
     made = make(world, "being-made", infra_id)
     assert orphans(world) == [made.instance_id]
     with world.system.store.write() as connection:
-        nodes.insert(connection, node_id="being-made", infra_id=infra_id, node_name="a", now=world.now())
+        nodes.insert(connection, infra_id, {"being-made": "a"}, now=world.now())
         connection.execute(
             tables.nodes.update().where(tables.nodes.c.node_id == "being-made").values(lifecycle=lifecycle.value)
         )

@@ -47,13 +47,14 @@ def all_nodes(world: World, infra_id: str) -> list[instance.Instance]:
 def take(world: World, target: str) -> claims.Job | None:
     """Claim an operation as a worker does, and stop there."""
     with world.system.store.write() as connection:
-        return world.system.infraprocessor._taker.take(connection, target, world.now())
+        found = world.system.infraprocessor._taker.take(connection, [target], world.now())
+    return found[0] if found else None
 
 
 def perform(world: World, job: claims.Job | None) -> None:
     """Go on with a claimed operation, however late."""
     assert job is not None
-    world.system.infraprocessor._do(job)
+    list(world.system.infraprocessor._do([job]))
 
 
 def until_planned(world: World, infra_id: str, name: str) -> instance.Instance:
@@ -108,7 +109,7 @@ def test_1_a_holder_that_was_overtaken_writes_nothing(world: World) -> None:
     with world.system.store.write() as connection:
         assert not operations.held(connection, node_id, token, stage=7)
         assert not operations.give_back(connection, node_id, token, retry_at=0.0, reason=None)
-        assert not operations.end(connection, node_id, token)
+        assert not operations.end(connection, [node_id], token)
         operation = operations.get(connection, node_id)
     assert operation is not None
     assert (operation.token, operation.stage) == (second.operation.token, 0)

@@ -116,7 +116,7 @@ def test_what_is_explained_meanwhile_is_left_alone(world: World) -> None:
     world.system.sweeper.sweep(account(world).account)
     assert len(account(world).suspects) == 1
     with world.system.store.write() as connection:
-        nodes.insert(connection, node_id="late", infra_id=infra_id, node_name="a", now=world.now())
+        nodes.insert(connection, infra_id, {"late": "a"}, now=world.now())
     world.time += GRACE
     world.system.sweeper.sweep(account(world).account)
     assert not account(world).suspects
@@ -133,7 +133,7 @@ def test_what_is_made_while_the_account_answers_is_known(world: World, monkeypat
     class Busy:
         def sweep(self, infra_id: str | None, timeout: float) -> tuple[base.Seen, ...]:
             with world.system.store.write() as connection:
-                nodes.insert(connection, node_id="new", infra_id=infra_id_of_one, node_name="a", now=world.now())
+                nodes.insert(connection, infra_id_of_one, {"new": "a"}, now=world.now())
             section = {"type": "simulated"}
             handler.create(base.Creation(node_id="new", infra_id=infra_id_of_one, node_name="a", section=section))
             found: tuple[base.Seen, ...] = handler.sweep(infra_id, timeout)
@@ -269,7 +269,7 @@ def test_accounts_in_use_before_the_upgrade_are_swept_at_once(store: Store) -> N
                 infra_id="i", name="i", phase="submitted", generation=1, targets={}, created_at=0.0
             )
         )
-        nodes.insert(connection, node_id="n1", infra_id="i", node_name="a", now=0.0)
+        nodes.insert(connection, "i", {"n1": "a"}, now=0.0)
         connection.execute(tables.nodes.update().values(account="new", implementation={"resource": {"type": "x"}}))
         connection.execute(
             tables.nodes_archive.insert().values(

@@ -36,7 +36,7 @@ UNSETTLED: tuple[dict[str, Any], ...] = (
 def glance_of(store: Store, **changes: Any) -> leases.Glance:
     managed(store, "i")
     with store.write() as connection:
-        nodes.insert(connection, node_id="n", infra_id="i", node_name="a", now=NOW)
+        nodes.insert(connection, "i", {"n": "a"}, now=NOW)
         connection.execute(tables.nodes.update().values(**{**READY, **changes}))
         ((glance,),) = leases.glances(connection, ["i", "other"]).values()
     return glance
