@@ -58,7 +58,7 @@ class Enactor:
     health_limit: float = 2.0  # one health check has
     pass_lease: float = 30.0
     batch: int = 50
-    creations: int = 50
+    creations: int = 100
     beat_poll: float = 0.1
     downscale: str = "simple"  # or oldest, random: which of the ready instances go first when there are too many
     breaker_share: float = 0.3  # when more than this share of an account's instances fail at once ...
@@ -72,7 +72,7 @@ class Instructions:
 
     lease: float = 90.0
     call_timeout: float = 20.0  # of a cloud call; less than a third of the lease
-    batch: int = 10
+    batch: int = 50
     backoff_first: float = 1.0
     backoff_longest: float = 300.0
     resend: float = 10.0  # a message that led to nothing is sent again

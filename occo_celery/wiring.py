@@ -27,7 +27,7 @@ from occo_celery.uds import infrastructures, version
 from occo_celery.uds.store import Store
 
 #: Calls to clouds that a process has under way at the same time.
-CALLS = 200
+CALLS = 256
 
 
 def new_id() -> str:

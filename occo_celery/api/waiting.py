@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 from occo_celery import wiring
 
-#: Seconds between two looks: at first, and at most.
-FIRST_LOOK = 0.05
+#: Seconds between two looks: at first, and at most; in between this share of the time that was waited already.
+FIRST_LOOK = 0.02
 LONGEST_LOOK = 0.5
+LOOK_SHARE = 0.05
 
 
 def until(done: Callable[[], bool], timeout: float | None, system: wiring.System) -> bool:
     """Look until ``done()`` or until the time-out (seconds; None waits for ever); True if it came about."""
-    deadline = None if timeout is None else system.monotonic() + timeout
-    pause = FIRST_LOOK
+    began = system.monotonic()
     while not done():
-        left = LONGEST_LOOK if deadline is None else deadline - system.monotonic()
+        waited = system.monotonic() - began
+        left = LONGEST_LOOK if timeout is None else timeout - waited
         if left <= 0:
             return False
-        system.sleep(min(pause, left))
-        pause = min(LONGEST_LOOK, pause * 1.3)
+        system.sleep(min(left, max(FIRST_LOOK, min(LONGEST_LOOK, LOOK_SHARE * waited))))
     return True

@@ -65,7 +65,10 @@ Job = CreateJob | DropJob | StrayJob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
-    """What the operations of one infrastructure are judged by, read once for all of a set. send_until: of each."""
+    """What the operations of one infrastructure are judged by, read once for all of a set.
+
+    instances: those that the operations are about, and all of the nodes that these depend on. send_until: of each.
+    """
 
     infra: infrastructures.Infrastructure
     desired: description.StaticDescription
@@ -105,17 +108,26 @@ class Claims:
             some = [one for one in taken if one.infra_id == infra_id]
             jobs += [StrayJob(operation=one, send_until=send_until) for one in some if one.kind is Kind.STRAY]
             if any(one.kind is not Kind.STRAY for one in some):
-                scene = self._scene(connection, infra, send_until)
+                scene = self._scene(connection, infra, some, send_until)
                 jobs += self._take_creates(connection, scene, [one for one in some if one.kind is Kind.CREATE], now)
                 drops = (self._take_drop(connection, scene, one) for one in some if one.kind is Kind.DROP)
                 jobs += [one for one in drops if one is not None]
         return jobs
 
-    def _scene(self, connection: sa.Connection, infra: infrastructures.Infrastructure, send_until: float) -> _Scene:
-        instances = nodes.of(connection, infra.infra_id)
+    def _scene(
+        self,
+        connection: sa.Connection,
+        infra: infrastructures.Infrastructure,
+        some: Sequence[instance.Operation],
+        send_until: float,
+    ) -> _Scene:
+        desired = self._descriptions.one(connection, infra)
+        creating = {one.node_name for one in some if one.kind is Kind.CREATE} & desired.node_lookup.keys()
+        needed = {name for one in creating for name in resolve.dependees(desired, one)}
+        instances = nodes.some(connection, infra.infra_id, names=needed, node_ids=[one.target for one in some])
         return _Scene(
             infra=infra,
-            desired=self._descriptions.one(connection, infra),
+            desired=desired,
             instances={one.node_id: one for one in instances},
             ready=plan.ready_counts(instances),
             send_until=send_until,

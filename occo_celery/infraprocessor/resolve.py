@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,20 +54,25 @@ def _last_failure(position: int, tried: Sequence[int]) -> int:
     return max((index for index, one in enumerate(tried) if one == position), default=-1)
 
 
+def dependees(desired: description.StaticDescription, node_name: str) -> Iterable[str]:
+    """The names of the nodes that a node depends on, directly or not."""
+    found: dict[str, None] = {}
+    todo = deque(desired.dependees[node_name])
+    while todo:
+        name = todo.popleft()
+        if name not in found:
+            found[name] = None
+            todo += desired.dependees[name]
+    return found
+
+
 def inputs(
     desired: description.StaticDescription, node: description.NodeDescription, instances: Iterable[instance.Instance]
 ) -> dict[str, Any]:
     """What an instance of a node is made from, as JSON without secrets: the instances of all nodes that it depends
     on, directly or not, and a hash of its description. Frozen with the first call, so that a doubtful one can be
     repeated to the letter, and that an update can tell what has changed."""
-    needed: dict[str, None] = {}
-    todo = list(desired.dependees[node.name])
-    while todo:
-        name = todo.pop(0)
-        if name not in needed:
-            needed[name] = None
-            todo += desired.dependees[name]
-    peers: dict[str, list[dict[str, Any]]] = {name: [] for name in needed}
+    peers: dict[str, list[dict[str, Any]]] = {name: [] for name in dependees(desired, node.name)}
     for one in instances:
         if one.node_name in peers and one.lifecycle is instance.Lifecycle.RUNNING:
             peers[one.node_name].append({"node_id": one.node_id, "addresses": list(one.addresses)})

@@ -13,6 +13,10 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
+#: Seconds for which others are waited for once a call of a set has ended: what comes together is recorded together.
+GATHER = 0.02
+
+
 class Together:
     """limit: calls of a process that are under way at the same time; more wait for their turn."""
 
@@ -27,7 +31,8 @@ class Together:
             return
         waiting = {self._executor().submit(call) for call in calls}
         while waiting:
-            done, waiting = futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
+            futures.wait(waiting, return_when=futures.FIRST_COMPLETED)
+            done, waiting = futures.wait(waiting, timeout=GATHER)
             yield [one.result() for one in done]
 
     def _executor(self) -> futures.Executor:

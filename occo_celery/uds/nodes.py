@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from occo_celery.model import instance, status
 from occo_celery.uds import rows, tables
+from occo_celery.uds.sets import among
 
 _N = tables.nodes
 _X = tables.nodes_archive
@@ -43,6 +44,27 @@ def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Instance]:
     """All instances of an infrastructure, oldest first."""
     found = connection.execute(_OF, {"id": infra_id})
     return [rows.instance_of(dict(row)) for row in found.mappings()]
+
+
+_SOME = [
+    rows.INSTANCE.where(_N.c.infra_id == sa.bindparam("id"), among(_N.c.node_name, "names")),
+    rows.INSTANCE.where(among(_N.c.node_id, "node_ids")),
+]
+
+
+def some(
+    connection: sa.Connection, infra_id: str, *, names: Collection[str], node_ids: Collection[str]
+) -> Sequence[instance.Instance]:
+    """The instances of an infrastructure with these node_ids, and all of the nodes of these names; each once, oldest
+    first."""
+    parameters = {"id": infra_id, "names": names, "node_ids": node_ids}
+    found = {
+        row["node_id"]: rows.instance_of(dict(row))
+        for statement, wanted in zip(_SOME, (names, node_ids), strict=True)
+        if wanted
+        for row in connection.execute(statement, parameters).mappings()
+    }
+    return sorted(found.values(), key=lambda one: (one.created_at, one.node_id))
 
 
 _CHANGE = _N.update().where(_IS_NODE).values(version=_N.c.version + 1)

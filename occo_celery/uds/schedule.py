@@ -24,7 +24,7 @@ _S = tables.schedule
 
 #: The least time between two passes of one infrastructure, seconds; and how much of the last one's duration.
 LEAST_GAP = 0.02
-GAP_OF_DURATION = 2.0
+GAP_OF_DURATION = 1.0
 #: The time at which what is suspended is due, seconds since the epoch.
 NEVER = 1e12
 
