@@ -135,7 +135,7 @@ def replacement(
         return stays  # dropped, or made from the new one, or left as it is
     implementations = known.get(wanted.type, [])
     meant = [implementations[position] for position in resolve.meeting(wanted, implementations)]
-    if node.implementation in meant and (node.inputs or {}).get("made_from") == resolve.made_from(wanted):
+    if node.implementation in meant and resolve.is_made_from(node, wanted):
         return stays
     return instance.Replacement(how)
 

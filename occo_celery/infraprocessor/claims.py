@@ -6,6 +6,7 @@ that is done already, held by another, not yet due, or not wanted any more.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -176,7 +177,8 @@ class Claims:
             node = scene.instances[operation.target]
             if (chosen := frozen.get(operation.target)) is not None:
                 self._use(connection, chosen["account"], chosen["implementation"], now)
-                node = replace(node, lifecycle=Lifecycle.CREATING, version=node.version + 1, **chosen)
+                stored = {**chosen, "inputs": json.dumps(chosen["inputs"])}
+                node = replace(node, lifecycle=Lifecycle.CREATING, version=node.version + 1, **stored)
             jobs.append(_creation(scene, operation, node, first=True))
         return jobs
 

@@ -79,6 +79,11 @@ def inputs(
     return {"peers": peers, "made_from": made_from(node)}
 
 
+def is_made_from(one: instance.Instance, node: description.NodeDescription) -> bool:
+    """Was an instance made from a description that says the same?"""
+    return one.inputs is not None and json.loads(one.inputs).get("made_from") == made_from(node)
+
+
 def made_from(node: description.NodeDescription) -> str:
     """A hash of what a node description says of each instance: not its count, nor which implementations may do."""
     return hashlib.sha256(json.dumps([node.type, node.variables], sort_keys=True).encode()).hexdigest()
@@ -104,9 +109,10 @@ class Resolver:
 
     def names(self, desired: description.StaticDescription, node: instance.Instance) -> dict[str, Any]:
         """The names that the templates of an instance may use."""
+        frozen = json.loads(node.inputs) if node.inputs is not None else {}
         peers = {
             name: [template_names.Peer(node_id=one["node_id"], addresses=tuple(one["addresses"])) for one in some]
-            for name, some in (node.inputs or {}).get("peers", {}).items()
+            for name, some in frozen.get("peers", {}).items()
         }
         return template_names.names(
             description=desired,

@@ -97,7 +97,8 @@ class Instance:
     """One node instance as stored.
 
     implementation: the chosen implementation of the node definition, frozen from the first call on; position: its
-    place in the definition. inputs: what its templates were rendered from (no secrets), frozen likewise.
+    place in the definition. inputs: what its templates were rendered from (no secrets), frozen likewise; JSON as
+    it is stored, which only infraprocessor/resolve.py reads: it may be long, and few ask.
     ready_at: first time ready. failing_since: failing its checks without a break since. missing_since: the cloud
     does not list it since. lost_at: first seen to be lost for good. outdated: to be replaced, and how.
     version: raised by every write, so that a pass never overwrites what it has not read.
@@ -116,7 +117,7 @@ class Instance:
     addresses: tuple[str, ...] = ()
     implementation: Mapping[str, Any] | None = None
     position: int | None = None
-    inputs: Mapping[str, Any] | None = None
+    inputs: str | None = None
     context_hash: str | None = None
     called_at: float | None = None
     ready_at: float | None = None

@@ -118,36 +118,37 @@ def glances(connection: sa.Connection, infra_ids: Collection[str]) -> Mapping[st
     return found
 
 
-_INSTANCES = rows.INSTANCE.subquery("i")
 _READ = (
     sa.select(
         *(column.label(f"infra_{column.name}") for column in _I.c),
         *(column.label(f"row_{column.name}") for column in _S.c),
-        *_INSTANCES.c,
     )
-    .select_from(
-        _I.join(_S, _S.c.infra_id == _I.c.infra_id).outerjoin(_INSTANCES, _INSTANCES.c.infra_id == _I.c.infra_id)
-    )
+    .select_from(_I.join(_S, _S.c.infra_id == _I.c.infra_id))
     .where(among(_I.c.infra_id, "infra_ids"), _I.c.pass_token == sa.bindparam("token"))
-    .order_by(_I.c.infra_id, _INSTANCES.c.created_at, _INSTANCES.c.node_id)
+    .order_by(_I.c.infra_id)
 )
+_INSTANCES = rows.INSTANCE.where(among(_N.c.infra_id, "infra_ids")).order_by(_N.c.created_at, _N.c.node_id)
 
 
 def read(connection: sa.Connection, pass_token: str, infra_ids: Collection[str]) -> Sequence[Leased]:
-    """All that there is of those of these infrastructures whose lease is still ours, in one statement."""
-    found: dict[str, tuple[Infrastructure, Row, list[instance.Instance]]] = {}
-    for raw in connection.execute(_READ, {"token": pass_token, "infra_ids": infra_ids}).mappings():
-        row = dict(raw)
-        infra_id = row["infra_infra_id"]
-        if infra_id not in found:
-            found[infra_id] = (
-                Infrastructure.from_row(_stripped(row, "infra_")),
-                Row.from_row(_stripped(row, "row_")),
-                [],
-            )
-        if row["node_id"] is not None:
-            found[infra_id][2].append(rows.instance_of(row))
-    return [Leased(infra=infra, row=row, instances=tuple(some)) for infra, row, some in found.values()]
+    """All that there is of those of these infrastructures whose lease is still ours, in two statements.
+
+    What becomes of a lease, or of a row, between the two is found out when the pass is recorded.
+    """
+    parameters = {"token": pass_token, "infra_ids": infra_ids}
+    infras = [dict(row) for row in connection.execute(_READ, parameters).mappings()]
+    instances: dict[str, list[instance.Instance]] = {row["infra_infra_id"]: [] for row in infras}
+    for raw in connection.execute(_INSTANCES, {"infra_ids": list(instances)}).mappings():
+        one = rows.instance_of(dict(raw))
+        instances[one.infra_id].append(one)
+    return [
+        Leased(
+            infra=Infrastructure.from_row(_stripped(row, "infra_")),
+            row=Row.from_row(_stripped(row, "row_")),
+            instances=tuple(instances[row["infra_infra_id"]]),
+        )
+        for row in infras
+    ]
 
 
 def _stripped(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:

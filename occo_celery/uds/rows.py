@@ -38,7 +38,8 @@ def reason_of(row: Mapping[str, Any], prefix: str = "") -> status.Reason | None:
 
 #: What a node instance is read from: its row and the operation that holds it, if any.
 INSTANCE = sa.select(
-    *tables.nodes.c,
+    *(column for column in tables.nodes.c if column is not tables.nodes.c.inputs),
+    sa.cast(tables.nodes.c.inputs, sa.Text).label("inputs"),
     tables.operations.c.attempts.label("operation_attempts"),
     tables.operations.c.retry_at.label("operation_retry_at"),
     tables.operations.c.target.label("operation_target"),
