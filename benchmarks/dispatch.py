@@ -3,11 +3,14 @@
 dispatch_10k: rows a second while all of 10,000 are due. two_beats: the same with a second beat; rows sent twice.
 late_100k: 100,000 rows at 10 s, everything taken off the queue at once: from when a row was due to its message; the
 time from the start of beat to its first message; and the processor time of beat.
+beat_restart: beat is killed and started again after 5 s; rows whose time came and that were not sent, and rows sent
+before their time.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import pathlib
 import statistics
@@ -140,7 +143,57 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
             peer_runs=ours,
             bar=("ratio", ">=", 1.7),
         )
+    yield from _restarted(size)
     yield from _late(size)
+
+
+def _restarted(size: measure.Size) -> Iterator[measure.Figure]:
+    rows = size.of(1000, 100)
+    lost: list[float] = []
+    early: list[float] = []
+    with place(interval=INTERVAL) as here:
+        populate(here, rows, nodes=1, interval=INTERVAL)
+        for _ in range(1 if size.quick else size.runs):
+            one = _restart(here)
+            lost.append(one[0])
+            early.append(one[1])
+    for name, runs in (("lost", lost), ("early", early)):
+        yield measure.Figure(
+            name=f"beat_restart.{name}", unit="rows", runs=runs, bar=("value", "<=", 0.0), note=f"of {rows}"
+        )
+
+
+def _restart(here: Place) -> tuple[int, int]:
+    """(rows lost, rows early). Each row has one time in an interval; what nobody sent while beat was away is due at
+    once, and then again in phase."""
+    phases = _spread(here)
+    taker = Taker(here, QUEUE)
+    beats = [here.start("beat")]
+    try:
+        until(lambda: taker.rows >= len(phases))
+        here.end(beats[0])
+        killed = time.time()
+        time.sleep(5.0)
+        beats.append(here.start("beat"))
+        until(lambda: bool(taker.taken) and taker.taken[-1][0] > killed + 5.0, step=0.005)
+        back = time.time()
+        time.sleep(INTERVAL + 2.0)  # a whole interval, and what a row may be late
+    finally:
+        for beat in beats:
+            here.end(beat)
+        taker.end()
+    sent: dict[str, list[float]] = {infra_id: [] for infra_id in phases}
+    for when, infra_ids in taker.taken:
+        for one in infra_ids:
+            sent[one].append(when)
+    # Each has come due between the kill and two seconds ago; the time that it came due in is a slot of its interval.
+    lost = sum(not any(killed < when <= back + INTERVAL + 2.0 for when in times) for times in sent.values())
+    early = sum(
+        (first - phases[one]) // INTERVAL >= (second - phases[one]) // INTERVAL
+        for one, times in sent.items()
+        for first, second in itertools.pairwise(times)
+    )
+    return lost, early
 
 
 def _late(size: measure.Size) -> Iterator[measure.Figure]:
