@@ -8,6 +8,7 @@ perform.py.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -97,10 +98,11 @@ class Creator:
             self._manager(section).register(job.node.infra_id, job.node.node_id, self._timing.call)
         except errors.ResourceError as problem:
             return _Told(job, problem)
-        except Exception as problem:
-            log.exception("create_node %s: nobody expected this before its call", job.node.node_id)
-            # Its words stay in the log: they may be of what was rendered.
-            return _Told(job, errors.TransientError(f"{type(problem).__name__}; the log of the worker says more"))
+        except Exception as problem:  # noqa: BLE001  # logged without its words
+            # They may be of what was rendered, and that may hold secrets.
+            kind, where = type(problem).__name__, "".join(traceback.format_tb(problem.__traceback__))
+            log.error("create_node %s: nobody expected %s before its call, at\n%s", job.node.node_id, kind, where)
+            return _Told(job, errors.TransientError(f"{kind} before the call; the log of the worker says where"))
         return _Told(job, rendered)
 
     def _call(self, job: claims.CreateJob, rendered: resolve.Rendered) -> _Answered:
@@ -252,7 +254,10 @@ class Creator:
             return ()
         except Exception:
             log.exception("%d creations were not recorded together", len(made))
-            return [claim for one in made for claim in self._alone(lambda _, each: self._made([each]), one[0], one)]
+            return [claim for job, seen in made for claim in self._alone(self._made_by_itself, job, seen)]
+
+    def _made_by_itself(self, job: claims.CreateJob, seen: resourcehandler.Seen) -> Sequence[Claim]:
+        return self._made([(job, seen)])
 
     def _disown(self, job: claims.CreateJob, seen: resourcehandler.Seen) -> Sequence[Claim]:
         log.warning("create_node %s: overtaken, dropping what it made: %s", job.node.node_id, seen.instance_id)
@@ -284,6 +289,7 @@ class Creator:
                 )
             return ()
         with self._store.write() as connection:
+            infrastructures.hold(connection, job.node.infra_id)  # first, as everybody does: no deadlocks
             self._unfreeze(connection, job, retry_at=now, reason=status.Reason(code="not_made", since=now))
         return ()
 
@@ -292,6 +298,7 @@ class Creator:
         now = self._now()
         reason = status.Reason(code="in_doubt", arguments={"detail": _words(problem)}, since=now)
         with self._store.write() as connection:
+            infrastructures.hold(connection, job.node.infra_id)  # first, as everybody does: no deadlocks
             retry_at = self._retries.after(job.operation.attempts + 1, now, problem)
             if operations.give_back(
                 connection, job.node.node_id, job.operation.token or "", retry_at=retry_at, reason=reason
@@ -311,7 +318,7 @@ class Creator:
             except errors.ResourceError as unseen:
                 return self._doubtful(job, unseen)
             if earlier is not None:
-                return self._made([(job, earlier)])
+                return self._made_by_itself(job, earlier)
         permanent = isinstance(problem, errors.PermanentError)
         tried = (*job.operation.tried, *(() if node.position is None else (node.position,)))
         with self._store.write() as connection:

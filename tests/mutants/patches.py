@@ -309,7 +309,7 @@ MUTANTS = (
         guard="5",
         name="a refusal of a repeated creation forgets what an earlier call made",
         file="infraprocessor/create.py",
-        old="            if earlier is not None:\n                return self._made([(job, earlier)])\n",
+        old="            if earlier is not None:\n                return self._made_by_itself(job, earlier)\n",
         new="",
         hunts=((GUARDS, "test_5"), (SEEDS, "once_failed"), (SIMULATION, "without_violations")),
     ),

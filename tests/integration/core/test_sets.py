@@ -76,8 +76,8 @@ def test_all_of_a_set_are_made_once_though_it_comes_twice(world: World) -> None:
     assert len(world.messages) == 1, "one pass is to follow, under one claim"
 
 
-def test_what_nobody_expected_of_one_is_its_own_and_its_words_stay_in_the_log(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_what_nobody_expected_of_one_is_its_own_and_its_words_are_kept_nowhere(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.define(resource={"type": "simulated"})
     infra_id, node_ids = planned(world)
@@ -92,6 +92,8 @@ def test_what_nobody_expected_of_one_is_its_own_and_its_words_stay_in_the_log(
     assert [found[one].lifecycle.value for one in node_ids] == ["planned", "running", "running"]
     assert "RuntimeError" in found[node_ids[0]].reason.text()
     assert "s3cret" not in found[node_ids[0]].reason.text()
+    assert "in register" in caplog.text
+    assert "s3cret" not in caplog.text
 
 
 def test_what_cannot_be_recorded_together_is_recorded_one_by_one(
