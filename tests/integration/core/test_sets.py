@@ -81,10 +81,11 @@ def test_what_nobody_expected_of_one_is_its_own_and_its_words_are_kept_nowhere(
 ) -> None:
     world.define(resource={"type": "simulated"})
     infra_id, node_ids = planned(world)
+    rendered = "s3cret"
 
     def register(_: Any, __: str, node_id: str, timeout: float) -> None:
         if node_id == node_ids[0]:
-            raise RuntimeError("s3cret")
+            raise RuntimeError(rendered)
 
     monkeypatch.setattr(DummyConfigManager, "register", register)
     world.system.infraprocessor.perform(node_ids)
