@@ -1,0 +1,178 @@
+"""How many infrastructures of five nodes this machine holds at 10 s, with all that they need on it.
+
+capacity: held for ten minutes means that every infrastructure had its pass in every interval, 99 of 100 of them
+within 2 s of their time (to the end of the pass, which is later than its lease), while one in a hundred instances
+dies and all are replaced. memory_b: bytes that beat and the workers hold more for each infrastructure, from 1,000 to
+50,000.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+import sqlalchemy as sa
+
+from benchmarks import measure
+from benchmarks.place import Place, place, until
+from benchmarks.population import populate
+from occo_celery.uds import schedule, tables
+
+INTERVAL = 10.0
+NODES = 5
+#: Tried in this order.
+COUNTS = (50_000, 40_000, 30_000, 20_000)
+FEW = 1_000
+SECONDS = 600.0
+#: Of all instances, in the time of a measurement.
+DYING = 0.01
+LATE = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What was seen. p99: seconds late; passes: made, of those due; healed: replaced, of those that died."""
+
+    p99: float
+    passes: int
+    due: int
+    healed: int
+    died: int
+
+    @property
+    def all(self) -> bool:
+        return self.p99 < LATE and self.passes >= 0.999 * self.due and self.healed == self.died
+
+
+def run(size: measure.Size) -> Iterator[measure.Figure]:
+    counts = (200, 100) if size.quick else COUNTS
+    few, seconds = size.of(FEW, 50), size.of(int(SECONDS), 12)
+    with place(interval=INTERVAL) as here:
+        infra_ids = populate(here, counts[0], nodes=NODES, interval=INTERVAL)
+        manage(here, infra_ids[:few])
+        programs = [here.start(*words) for words in (("worker", "passes"), ("worker", "instructions"), ("beat",))]
+        settle(here)
+        little = memory(programs)
+        held, seen = 0, None
+        for count in counts:
+            manage(here, infra_ids[:count])
+            settle(here)
+            if count == counts[0]:
+                more = (memory(programs) - little) / (count - few)
+                yield measure.Figure(name="memory_b", unit="bytes", runs=[more], bar=("value", "<=", 1000.0))
+            seen = hold(here, count, seconds)
+            if seen.all:
+                held = count
+                break
+        assert seen is not None
+        note = f"p99 {seen.p99:.2f} s late, {seen.passes} of {seen.due} passes, {seen.healed} of {seen.died} healed"
+        yield measure.Figure(
+            name="capacity", unit="infrastructures", runs=[float(held)], bar=("value", ">=", 50_000.0), note=note
+        )
+
+
+def manage(here: Place, infra_ids: list[str]) -> None:
+    """Exactly these are due, in phase; the others rest."""
+    table, now = tables.schedule, here.system.now()
+    following = table.c.phase + (sa.func.floor((now - table.c.phase) / table.c.interval) + 1) * table.c.interval
+    with here.system.store.write() as connection:
+        connection.execute(table.update().values(next_due=schedule.NEVER, claim_token=None))
+        for start in range(0, len(infra_ids), 5000):
+            some = infra_ids[start : start + 5000]
+            connection.execute(table.update().where(table.c.infra_id.in_(some)).values(next_due=following))
+
+
+def settle(here: Place) -> None:
+    """Three intervals: the programs have come up, and every cache has what it will hold."""
+    until(lambda: _passes(here) > 0)
+    time.sleep(3 * INTERVAL)
+
+
+def memory(programs: list[psutil.Popen]) -> int:
+    """Bytes that these programs and their children hold for themselves."""
+    found = 0
+    for program in programs:
+        one = psutil.Process(program.pid)
+        found += sum(each.memory_full_info().uss for each in [one, *one.children(recursive=True)])
+    return found
+
+
+def hold(here: Place, count: int, seconds: float) -> Held:
+    """Look at every row's last pass once an interval, while instances die."""
+    late: list[float] = []
+    died: list[str] = []
+    ended = threading.Event()
+    killer = threading.Thread(target=_kill, args=(here, count, seconds, died, ended))
+    began, before = time.time(), _passes(here)
+    killer.start()
+    while time.time() - began < seconds:
+        time.sleep(INTERVAL)
+        late += _lateness(here, set(died))
+    passes, took = _passes(here) - before, time.time() - began
+    ended.set()
+    killer.join()
+    time.sleep(3 * INTERVAL)  # the last to die are replaced
+    late.sort()
+    return Held(
+        p99=late[int(0.99 * len(late))],
+        passes=passes,
+        due=int(count * took / INTERVAL),
+        healed=sum(_is_replaced(here, one) for one in died),
+        died=len(died),
+    )
+
+
+def _passes(here: Place) -> int:
+    with here.system.store.read() as connection:
+        return int(connection.execute(sa.select(sa.func.sum(tables.schedule.c.passes))).scalar() or 0)
+
+
+def _lateness(here: Place, died: set[str]) -> list[float]:
+    """Seconds from when each was last due to the end of its last pass; a whole interval more if it missed one.
+
+    Without those in which something died: their passes follow events, and are counted by what is replaced.
+    """
+    table, now = tables.schedule, time.time()
+    with here.system.store.read() as connection:
+        rows = connection.execute(
+            sa.select(table.c.infra_id, table.c.phase, table.c.last_pass).where(table.c.next_due < schedule.NEVER)
+        ).all()
+    # The last one that it may have had by now was due an interval ago at most.
+    return [
+        max((last - phase) % INTERVAL, now - last - INTERVAL) for one, phase, last in rows if last and one not in died
+    ]
+
+
+def _kill(here: Place, count: int, seconds: float, died: list[str], ended: threading.Event) -> None:
+    """Instances of managed infrastructures die at even pace, each once; died: the infra_id of each."""
+    number = max(1, int(count * NODES * DYING))
+    with here.system.store.read() as connection:
+        victims = connection.execute(
+            sa.select(tables.nodes.c.infra_id, tables.nodes.c.node_id)
+            .join(tables.schedule, tables.schedule.c.infra_id == tables.nodes.c.infra_id)
+            .where(tables.schedule.c.next_due < schedule.NEVER, tables.nodes.c.node_name == f"node-{NODES - 1}")
+        ).all()
+    for infra_id, node_id in random.sample(victims, min(number, len(victims))):
+        here.cloud.kill(node_id, listed=True)
+        died.append(infra_id)
+        if ended.wait(0.9 * seconds / number):
+            return
+
+
+def _is_replaced(here: Place, infra_id: str) -> bool:
+    """Five live instances, one of them born after the population."""
+    with sqlite3.connect(here.home / "cloud.sqlite") as cloud:
+        alive = cloud.execute(
+            "SELECT count(*) FROM instances WHERE infra_id = ? AND killed_at IS NULL AND dropped_at IS NULL",
+            (infra_id,),
+        ).fetchone()[0]
+    return bool(alive == NODES)
+
+
+if __name__ == "__main__":
+    raise SystemExit(measure.main(run))
