@@ -8,6 +8,7 @@ dies and all are replaced. memory_b: bytes that beat and the workers hold more f
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import threading
@@ -21,7 +22,9 @@ import sqlalchemy as sa
 from benchmarks import measure
 from benchmarks.place import Place, place, until
 from benchmarks.population import populate
+from occo_celery import errors
 from occo_celery.uds import schedule, tables
+from occo_celery.uds.sets import among
 
 INTERVAL = 10.0
 NODES = 5
@@ -80,11 +83,14 @@ def manage(here: Place, infra_ids: list[str]) -> None:
     """Exactly these are due, in phase; the others rest."""
     table, now = tables.schedule, here.system.now()
     following = table.c.phase + (sa.func.floor((now - table.c.phase) / table.c.interval) + 1) * table.c.interval
-    with here.system.store.write() as connection:
-        connection.execute(table.update().values(next_due=schedule.NEVER, claim_token=None))
-        for start in range(0, len(infra_ids), 5000):
-            some = infra_ids[start : start + 5000]
-            connection.execute(table.update().where(table.c.infra_id.in_(some)).values(next_due=following))
+    when = sa.case((among(table.c.infra_id, "infra_ids"), following), else_=schedule.NEVER)
+    for attempt in range(20):
+        # It takes rows that passes and beat are at in no order, so that PostgreSQL may choose it to give way.
+        with contextlib.suppress(errors.StoreUnavailable), here.system.store.write() as connection:
+            connection.execute(table.update().values(next_due=when, claim_token=None), {"infra_ids": infra_ids})
+            return
+        time.sleep(0.1 * attempt)
+    raise TimeoutError("the schedule could not be changed")
 
 
 def settle(here: Place) -> None:
