@@ -140,6 +140,9 @@ class Creator:
         """Trouble with one touches no other."""
         try:
             return record(job, *more)
+        except errors.OccoError as problem:
+            log.warning("create_node %s: %s; what is open will be taken up again", job.node.node_id, problem)
+            return ()
         except Exception:
             log.exception(
                 "create_node %s: what came of it was not recorded; beat will send it again", job.node.node_id

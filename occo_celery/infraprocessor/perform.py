@@ -71,6 +71,9 @@ class InfraProcessor:
     def _drop(self, job: claims.DropJob | claims.StrayJob) -> Claim | None:
         try:
             return self._dropper.perform(job) if isinstance(job, claims.DropJob) else self._dropper.perform_stray(job)
+        except errors.StoreUnavailable as problem:
+            log.warning("operation %s: %s; beat will send it again", job.operation.target, problem)
+            return None
         except Exception:
             log.exception("operation %s failed; beat will send it again", job.operation.target)
             return None
