@@ -82,8 +82,7 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
 def manage(here: Place, infra_ids: list[str]) -> None:
     """Exactly these are due, in phase; the others rest."""
     table, now = tables.schedule, here.system.now()
-    following = table.c.phase + (sa.func.floor((now - table.c.phase) / table.c.interval) + 1) * table.c.interval
-    when = sa.case((among(table.c.infra_id, "infra_ids"), following), else_=schedule.NEVER)
+    when = sa.case((among(table.c.infra_id, "infra_ids"), schedule.following(now)), else_=schedule.NEVER)
     for attempt in range(20):
         # It takes rows that passes and beat are at in no order, so that PostgreSQL may choose it to give way.
         with contextlib.suppress(errors.StoreUnavailable), here.system.store.write() as connection:

@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from benchmarks import measure
 from benchmarks.place import Place, place, until
 from benchmarks.population import populate
-from occo_celery.uds import programs, tables
+from occo_celery.uds import programs, schedule, tables
 
 QUEUE = "passes"
 INTERVAL = 10.0
@@ -238,9 +238,8 @@ def _late(size: measure.Size) -> Iterator[measure.Figure]:
 def _spread(here: Place) -> dict[str, float]:
     """Rows due in phase, from now on; their phases."""
     table, now = tables.schedule, here.system.now()
-    following = table.c.phase + (sa.func.floor((now - table.c.phase) / table.c.interval) + 1) * table.c.interval
     with here.system.store.write() as connection:
-        connection.execute(table.update().values(next_due=following, claim_token=None))
+        connection.execute(table.update().values(next_due=schedule.following(now), claim_token=None))
         rows = connection.execute(sa.select(table.c.infra_id, table.c.phase))
         return {row.infra_id: row.phase for row in rows}
 

@@ -16,7 +16,6 @@ from benchmarks.place import Place, place, until
 from benchmarks.population import populate
 from benchmarks.worker import NOTHING
 from occo_celery import dispatch
-from occo_celery.model.message import Claim
 from occo_celery.uds import schedule
 
 QUEUE = "passes"
@@ -57,11 +56,11 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
         def claims(count: int, batch: int) -> int:
             clock[0] += 20.0
             with here.system.store.write() as connection:
-                found = schedule.claim_due(connection, now=clock[0], limit=count, token=here.system.new_id())
+                found = schedule.claim_due(
+                    connection, now=clock[0], limit=count, token=here.system.new_id(), batch=batch
+                )
             for claim in found:
-                for start in range(0, len(claim.infra_ids), batch):
-                    some = claim.infra_ids[start : start + batch]
-                    here.system.send.passes(Claim(token=claim.token, infra_ids=some))
+                here.system.send.passes(claim)
             return sum(len(claim.infra_ids) for claim in found)
 
         def no_operations() -> int:

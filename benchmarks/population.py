@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from benchmarks.place import Place
 from occo_celery.plugins.resourcehandler import simulated_cloud
-from occo_celery.uds import schedule, tables
+from occo_celery.uds import phases, schedule, tables
 
 
 def describe(name: str, nodes: int) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def populate(place: Place, count: int, *, nodes: int = 5, interval: float = 10.0
     cloud = sqlite3.connect(place.home / "cloud.sqlite", isolation_level=None)
     try:
         for start in range(1, count, 2000):
-            _copy(system, cloud, rows, infra_ids, range(start, min(count, start + 2000)), interval)
+            _copy(place, system, cloud, rows, infra_ids, range(start, min(count, start + 2000)), interval)
     finally:
         cloud.close()
     with system.store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -69,10 +69,16 @@ def _of(table: sa.Table, infra_id: str) -> sa.Select[Any]:
 
 
 def _copy(
-    system: Any, cloud: sqlite3.Connection, rows: dict[str, Any], infra_ids: list[str], some: range, interval: float
+    place: Place,
+    system: Any,
+    cloud: sqlite3.Connection,
+    rows: dict[str, Any],
+    infra_ids: list[str],
+    some: range,
+    interval: float,
 ) -> None:
     made: dict[str, list[dict[str, Any]]] = {name: [] for name in rows}
-    instances = []
+    instances, account = [], rows["nodes"][0]["account"]
     for number in some:
         infra_id, name = infra_ids[number], f"infra-{number}"
         for row in rows["infrastructures"]:
@@ -80,13 +86,15 @@ def _copy(
         for row in rows["revisions"]:
             text = json.dumps(row["description"]).replace("infra-0", name)
             made["revisions"].append({**row, "infra_id": infra_id, "description": json.loads(text)})
-        phase = schedule.phase_of(infra_id, interval)
+        phase = phases.shared(account, number // place.settings.enactor.batch, interval)
         due = phase + ((system.now() - phase) // interval + 1) * interval
         for row in rows["schedule"]:
             values = {
                 "infra_id": infra_id,
                 "phase": phase,
                 "interval": interval,
+                "longest": interval,
+                "pace": interval,
                 "next_due": due,
                 "claim_token": None,
             }

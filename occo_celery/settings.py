@@ -53,11 +53,12 @@ class Enactor:
     parallel), and the breaker's share and least count."""
 
     interval: float = 10.0
+    longest_interval: float = 10.0  # to which that grows while an infrastructure is steady
     strategy: str = "sequential"
     pass_deadline: float = 5.0  # an account, and all health checks together, have so long to answer
     health_limit: float = 2.0  # one health check has
     pass_lease: float = 30.0
-    batch: int = 50
+    batch: int = 200
     creations: int = 100
     beat_poll: float = 0.1
     downscale: str = "simple"  # or oldest, random: which of the ready instances go first when there are too many

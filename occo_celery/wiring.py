@@ -131,6 +131,7 @@ class System:
             new_id=self.new_id,
             limits=passes.Limits(
                 lease=limits.pass_lease,
+                batch=limits.batch,
                 creations=limits.creations,
                 resend=self.settings.instructions.resend,
                 downscale=limits.downscale,

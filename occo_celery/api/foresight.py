@@ -64,6 +64,8 @@ def _row(infra: infrastructures.Infrastructure, strategy: str) -> schedule.Row:
         infra_id=infra.infra_id,
         attach_epoch=infra.attach_epoch,
         interval=schedule.NEVER,
+        longest=schedule.NEVER,
+        pace=schedule.NEVER,
         phase=0.0,
         strategy=strategy,
         next_due=schedule.NEVER,

@@ -40,6 +40,9 @@ class InfrastructureManager:
 
     process_strategy: ``sequential`` or ``parallel``, of the infrastructures that this manager attaches.
     enactor_interval: longest time between two passes, seconds; the configuration's by default.
+    longest_interval: while everything is as it should be and nothing happens, the interval doubles from pass to pass,
+    up to this, seconds; whatever happens brings it back. The configuration's by default; if it is not more than
+    enactor_interval, that stays the same.
     system: what to work with; by default what occoapp.setup() made, or the usual configuration.
     """
 
@@ -48,13 +51,17 @@ class InfrastructureManager:
         process_strategy: str = "sequential",
         *,
         enactor_interval: float | None = None,
+        longest_interval: float | None = None,
         system: wiring.System | None = None,
     ) -> None:
         if process_strategy not in STRATEGIES:
             raise ValueError(f"process_strategy is {process_strategy!r}, it can be: {', '.join(STRATEGIES)}")
         self.process_strategy = process_strategy
         self._system = system or occoapp.system()
-        self.enactor_interval = enactor_interval or self._system.settings.enactor.interval
+        configured = self._system.settings.enactor
+        self.enactor_interval = enactor_interval or configured.interval
+        longest = configured.longest_interval if longest_interval is None else longest_interval
+        self.longest_interval = max(self.enactor_interval, longest)
 
     # --- submitting -------------------------------------------------------------------------------------------
 
@@ -131,6 +138,7 @@ class InfrastructureManager:
             infra_id,
             epoch=epoch,
             interval=self.enactor_interval,
+            longest=self.longest_interval,
             strategy=self.process_strategy,
             claim=self._system.new_id(),
             now=self._system.now(),

@@ -13,7 +13,8 @@ class InfrastructureMaintenanceProcess:
     """A process maintaining a single infrastructure: passes, made on workers at given intervals.
 
     infra_id: the identifier of the already submitted infrastructure. enactor_interval: the longest time between two
-    passes, seconds, and process_strategy: of a process that start() is to begin; those of the running one otherwise.
+    passes, seconds, longest_interval: that to which it may grow while nothing happens (see InfrastructureManager),
+    and process_strategy: of a process that start() is to begin; those of the running one otherwise.
     """
 
     def __init__(
@@ -22,10 +23,12 @@ class InfrastructureMaintenanceProcess:
         enactor_interval: float = 10,
         process_strategy: str = "sequential",
         *,
+        longest_interval: float | None = None,
         system: wiring.System | None = None,
     ) -> None:
         self.infra_id = infra_id
         self._interval, self._strategy = float(enactor_interval), process_strategy
+        self._longest = longest_interval
         self._system = system or occoapp.system()
 
     def _row(self) -> schedule.Row | None:
@@ -37,7 +40,10 @@ class InfrastructureMaintenanceProcess:
         from occo_celery.api.manager import InfrastructureManager  # the manager makes these
 
         InfrastructureManager(
-            self._strategy, enactor_interval=self._interval, system=self._system
+            self._strategy,
+            enactor_interval=self._interval,
+            longest_interval=self._longest,
+            system=self._system,
         ).start_provisioning(self.infra_id)
 
     @property
@@ -45,6 +51,12 @@ class InfrastructureMaintenanceProcess:
         """Longest time between two passes, seconds."""
         row = self._row()
         return row.interval if row is not None else self._interval
+
+    @property
+    def longest_interval(self) -> float:
+        """Seconds to which the interval grows while nothing happens; enactor_interval if it does not grow."""
+        row = self._row()
+        return row.longest if row is not None else max(self._interval, self._longest or 0.0)
 
     @property
     def process_strategy(self) -> str:

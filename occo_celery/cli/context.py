@@ -39,13 +39,18 @@ class Context:
 
         return settings.load()
 
-    def manager(self, strategy: str | None = None, interval: float | None = None) -> InfrastructureManager:
-        """A manager of the configured system; strategy and interval: of what it attaches."""
+    def manager(
+        self, strategy: str | None = None, interval: float | None = None, longest: float | None = None
+    ) -> InfrastructureManager:
+        """A manager of the configured system; strategy and intervals: of what it attaches."""
         from occo_celery.api import manager, occoapp
 
         system = occoapp.setup()
         return manager.InfrastructureManager(
-            strategy or system.settings.enactor.strategy, enactor_interval=interval, system=system
+            strategy or system.settings.enactor.strategy,
+            enactor_interval=interval,
+            longest_interval=longest,
+            system=system,
         )
 
     def give(self, value: Any, text: str) -> None:

@@ -22,6 +22,12 @@ Strategy = Annotated[
 Interval = Annotated[
     float | None, typer.Option(min=0.1, help="Longest time between two passes, seconds; 10 if not configured.")
 ]
+Longest = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1, help="The interval doubles from pass to pass while nothing happens, up to so many seconds."
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,12 +51,13 @@ def build(
     timeout: context.Timeout = None,
     parallel: Strategy = None,
     interval: Interval = None,
+    longest_interval: Longest = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until everything is ready.")] = True,
     json: context.Json = False,
 ) -> None:
     """Submit the infrastructure that a file describes, provision it, and wait until it is ready."""
     said, began = context.of(call), time.monotonic()
-    manager = said.manager(_strategy(parallel), interval)
+    manager = said.manager(_strategy(parallel), interval, longest_interval)
     infra_id = manager.add(file)
     if wait:
         said.say(f"infrastructure {infra_id}")
@@ -91,11 +98,12 @@ def attach(
     infra_id: context.InfraId,
     parallel: Strategy = None,
     interval: Interval = None,
+    longest_interval: Longest = None,
     json: context.Json = False,
 ) -> None:
     """Start provisioning an infrastructure that is there already."""
     said = context.of(call)
-    said.manager(_strategy(parallel), interval).attach(infra_id)
+    said.manager(_strategy(parallel), interval, longest_interval).attach(infra_id)
     said.give({"infra_id": infra_id, "managed": True}, f"attached {infra_id}")
 
 

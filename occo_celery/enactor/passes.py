@@ -30,11 +30,12 @@ SILENCE = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Seconds that a pass may take until its lease is over; creations in flight an infrastructure; seconds after
-    which an instruction whose message was lost is sent again; who goes first when there are too many; when healing
-    waits."""
+    """Seconds that a pass may take until its lease is over; infrastructures that travel together; creations in flight
+    an infrastructure; seconds after which an instruction whose message was lost is sent again; who goes first when
+    there are too many; when healing waits."""
 
     lease: float
+    batch: int
     creations: int
     resend: float
     downscale: str
@@ -244,13 +245,20 @@ class Enactor:
         now, wakes = self._now(), {one.infra_id: one.wake for one in taken}
         released = leases.release(connection, token, wakes)
         intents: list[instance.Operation] = []
-        outcomes = [schedule.Outcome(infra_id=one, wake_seen=wakes[one]) for one in found.steady]
+        outcomes = [schedule.Outcome(infra_id=one, wake_seen=wakes[one], steady=True) for one in found.steady]
         for draft in found.drafts:
             ours = released.get(draft.leased.infra.infra_id)
             if ours is None:
                 log.info("pass of %s: the lease was lost, nothing is written", draft.leased.infra.infra_id)
                 continue
-            recorder = record.Recorder(connection, draft, now=now, new_id=self._new_id, resend=self._limits.resend)
+            recorder = record.Recorder(
+                connection,
+                draft,
+                now=now,
+                new_id=self._new_id,
+                resend=self._limits.resend,
+                batch=self._limits.batch,
+            )
             intents += recorder.write(
                 planned_for_current=ours.generation == draft.leased.infra.generation,
                 undisturbed=ours.wake == draft.leased.infra.wake,

@@ -6,6 +6,7 @@ it; a row that has changed meanwhile is left to the next pass.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from occo_celery.model import instance, instruction, observation, status
 from occo_celery.planner import scaling
-from occo_celery.uds import events, infrastructures, leases, nodes, operations, requests, schedule
+from occo_celery.uds import events, infrastructures, leases, nodes, operations, phases, requests, schedule
 
 #: A pending instance is looked at again after this share of its age, but not before LEAST_LOOK seconds.
 LOOK_SHARE = 0.15
@@ -42,6 +43,7 @@ class Draft:
         return schedule.Outcome(
             infra_id=self.leased.infra.infra_id,
             wake_seen=self.leased.infra.wake,
+            steady=self.delta.ready and not self.delta.instructions and not self.scaled.applied,
             look_again=look if look is None or look < self.leased.row.interval else None,
             error=self.error,
         )
@@ -53,13 +55,21 @@ def _unsettled(node: instance.Instance) -> bool:
 
 
 class Recorder:
-    """Writes one draft. resend: seconds after which beat sends an intent whose message was lost."""
+    """Writes one draft. resend: seconds after which beat sends an intent whose message was lost. batch: how many
+    infrastructures travel together."""
 
     def __init__(
-        self, connection: sa.Connection, draft: Draft, *, now: float, new_id: Callable[[], str], resend: float
+        self,
+        connection: sa.Connection,
+        draft: Draft,
+        *,
+        now: float,
+        new_id: Callable[[], str],
+        resend: float,
+        batch: int,
     ) -> None:
         self._connection, self._draft, self._now = connection, draft, now
-        self._new_id, self._resend = new_id, resend
+        self._new_id, self._resend, self._batch = new_id, resend, batch
         self._infra = draft.leased.infra
         self._epoch = draft.leased.row.attach_epoch
         # Written together at the end: one statement for each kind, however many there are.
@@ -197,9 +207,17 @@ class Recorder:
         ready, since = self._draft.delta.ready and undisturbed, self._infra.ready_since
         if ready and since is None:
             infrastructures.change(self._connection, self._infra.infra_id, ready_since=self._now)
+            self._join_others()
             self._tell("infraready")
         elif not ready and since is not None:
             infrastructures.change(self._connection, self._infra.infra_id, ready_since=None)
+
+    def _join_others(self) -> None:
+        """From now on it is looked at together with others of the account that most of its instances are in."""
+        found = Counter(node.account for node in self._draft.assessed if node.account is not None)
+        if found:
+            account, _ = max(found.items(), key=lambda one: (one[1], one[0]))
+            phases.join(self._connection, self._infra.infra_id, account, room=self._batch)
 
     def _insert(self, target: str, kind: instance.OperationKind, node_name: str, **values: Any) -> None:
         self._intents.append(

@@ -42,7 +42,9 @@ START = 1_800_000_000.0
 ENDPOINTS = ("one", "two")
 #: Of the run's minutes, this share is chaos.
 CHAOS = 2 / 3
-ENACTOR = settings.Enactor(interval=60.0, pass_lease=20.0, batch=3, beat_poll=5.0, breaker_least=4)
+ENACTOR = settings.Enactor(
+    interval=60.0, longest_interval=240.0, pass_lease=20.0, batch=3, beat_poll=5.0, breaker_least=4
+)
 INSTRUCTIONS = settings.Instructions(
     lease=30.0, call_timeout=5.0, batch=1, backoff_longest=60.0, sweep_interval=240.0
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,14 +18,14 @@ from celery import beat
 from occo_celery import errors, settings, wiring
 from occo_celery.infraprocessor import teardown
 from occo_celery.model import instance
-from occo_celery.model.message import Chain, Claim
+from occo_celery.model.message import Chain
 from occo_celery.tasks import signs
 from occo_celery.uds import accounts, infrastructures, operations, schedule
 
 log = logging.getLogger(__name__)
 
 #: Rows claimed in one transaction.
-LIMIT = 500
+LIMIT = 1000
 #: Seconds after which the message that asks for a sweep is sent again, if nothing came of it.
 SWEEP_AGAIN = 300.0
 #: Seconds between attempts while the database or the broker is away.
@@ -47,7 +48,9 @@ class Due:
                 return sent
             with self._system.store.write() as connection:
                 now = self._system.now()
-                claims = schedule.claim_due(connection, now=now, limit=LIMIT, token=self._system.new_id())
+                claims = schedule.claim_due(
+                    connection, now=now, limit=LIMIT, token=self._system.new_id(), batch=self._batch
+                )
                 due = operations.claim_due(
                     connection, now=now, limit=LIMIT, resend=self._system.settings.instructions.resend
                 )
@@ -90,9 +93,7 @@ class Due:
     def _send(self, claims: Any, names: dict[str, str], due: Any, chains: list[Chain]) -> None:
         send = self._system.send
         for claim in claims:
-            for start in range(0, len(claim.infra_ids), self._batch):
-                some = claim.infra_ids[start : start + self._batch]
-                send.passes(Claim(token=claim.token, infra_ids=some, name=names.get(some[0], "")))
+            send.passes(replace(claim, name=names.get(claim.infra_ids[0], "")))
         instructions = [one for one in due if one.kind is not instance.OperationKind.TEARDOWN]
         if instructions:
             send.operations(instructions)

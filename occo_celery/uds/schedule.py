@@ -8,15 +8,14 @@ next due, under the same token, so that a message that was only late is still go
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from occo_celery.model.message import Claim
-from occo_celery.uds import tables
+from occo_celery.uds import phases, tables
 from occo_celery.uds.sets import among
 
 _I = tables.infrastructures
@@ -31,11 +30,13 @@ NEVER = 1e12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row; times in seconds since the epoch, interval and last_duration in seconds."""
+    """One row; times in seconds since the epoch, interval, longest, pace and last_duration in seconds."""
 
     infra_id: str
     attach_epoch: int
     interval: float
+    longest: float
+    pace: float
     phase: float
     strategy: str
     next_due: float
@@ -53,10 +54,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a pass ended. look_again: seconds until it wants to be made again, None for the interval."""
+    """How a pass ended. steady: all was as it should be, and nothing has changed. look_again: seconds until it wants
+    to be made again, None for the interval."""
 
     infra_id: str
     wake_seen: int
+    steady: bool = False
     look_again: float | None = None
     error: str | None = None
 
@@ -71,30 +74,40 @@ class Released:
     name: str
 
 
-def phase_of(infra_id: str, interval: float) -> float:
-    """The place of an infrastructure within its interval: stable, and spread evenly over many."""
-    return interval * (zlib.crc32(infra_id.encode()) / 2**32)
-
-
 #: Statements of every pass are made once, with parameters: making them costs more than carrying them out.
 _NOW = sa.bindparam("now", type_=tables.Time)
 
 
-def _following(now: float | sa.ColumnElement[float]) -> sa.ColumnElement[float]:
+def following(
+    now: float | sa.ColumnElement[float], interval: sa.ColumnElement[float] = _S.c.interval
+) -> sa.ColumnElement[float]:
     """The next time after now that is in phase; times that were missed collapse into one."""
-    return _S.c.phase + (sa.func.floor((now - _S.c.phase) / _S.c.interval) + 1) * _S.c.interval
+    return _S.c.phase + (sa.func.floor((now - _S.c.phase) / interval) + 1) * interval
 
 
 def insert(
-    connection: sa.Connection, infra_id: str, *, epoch: int, interval: float, strategy: str, claim: str, now: float
+    connection: sa.Connection,
+    infra_id: str,
+    *,
+    epoch: int,
+    interval: float,
+    longest: float,
+    strategy: str,
+    claim: str,
+    now: float,
 ) -> Claim:
-    """Begin managing, due now and claimed by the caller, who publishes after the commit."""
-    phase = phase_of(infra_id, interval)
+    """Begin managing, due now and claimed by the caller, who publishes after the commit.
+
+    interval: seconds between passes; longest: seconds up to which that grows while nothing happens.
+    """
+    phase = phases.own(infra_id, longest)
     connection.execute(
         _S.insert().values(
             infra_id=infra_id,
             attach_epoch=epoch,
             interval=interval,
+            longest=longest,
+            pace=interval,
             phase=phase,
             strategy=strategy,
             next_due=phase + ((now - phase) // interval + 1) * interval,
@@ -129,18 +142,40 @@ _DUE = (
 _CLAIM_DUE = (
     _S.update()
     .where(_S.c.infra_id.in_(sa.select(_DUE.c.infra_id)))
-    .values(claim_token=sa.func.coalesce(_S.c.claim_token, sa.bindparam("token")), next_due=_following(_NOW))
-    .returning(_S.c.infra_id, _S.c.claim_token)
+    .values(claim_token=sa.func.coalesce(_S.c.claim_token, sa.bindparam("token")), next_due=following(_NOW))
+    .returning(_S.c.infra_id, _S.c.claim_token, _S.c.phase)
 )
 
 
-def claim_due(connection: sa.Connection, *, now: float, limit: int, token: str) -> Sequence[Claim]:
-    """Claim up to ``limit`` due rows in one statement; any number of beats may do so at once."""
+def claim_due(connection: sa.Connection, *, now: float, limit: int, token: str, batch: int) -> Sequence[Claim]:
+    """Claim up to ``limit`` due rows in one statement; any number of beats may do so at once.
+
+    Each claim is of up to ``batch`` infrastructures; those that share a phase stay together as far as they fit.
+    """
     claimed = connection.execute(_CLAIM_DUE, {"now": now, "most": limit, "token": token})
-    by_token: dict[str, list[str]] = {}
+    by_token: dict[str, dict[float, list[str]]] = {}
     for row in claimed:
-        by_token.setdefault(row.claim_token, []).append(row.infra_id)
-    return [Claim(token=key, infra_ids=tuple(infra_ids)) for key, infra_ids in by_token.items()]
+        by_token.setdefault(row.claim_token, {}).setdefault(row.phase, []).append(row.infra_id)
+    return [
+        Claim(token=key, infra_ids=tuple(some))
+        for key, by_phase in by_token.items()
+        for some in _packed([by_phase[phase] for phase in sorted(by_phase)], batch)
+    ]
+
+
+def _packed(groups: Sequence[Sequence[str]], batch: int) -> Iterator[Sequence[str]]:
+    """Sets of up to batch members; a group is divided only where it is larger than that."""
+    filling: list[str] = []
+    for group in groups:
+        if len(filling) + len(group) > batch and filling:
+            yield filling
+            filling = []
+        filling = [*filling, *group]
+        while len(filling) > batch:
+            yield filling[:batch]
+            filling = filling[batch:]
+    if filling:
+        yield filling
 
 
 _NEXT_DUE = sa.select(sa.func.min(_S.c.next_due))
@@ -165,7 +200,11 @@ _WAKE = (
 _CLAIM_ONE = (
     _S.update()
     .where(_S.c.infra_id == sa.bindparam("id"))
-    .values(claim_token=sa.func.coalesce(_S.c.claim_token, sa.bindparam("token")), next_due=_following(_NOW))
+    .values(
+        claim_token=sa.func.coalesce(_S.c.claim_token, sa.bindparam("token")),
+        next_due=following(_NOW),
+        pace=_S.c.interval,
+    )
     .returning(_S.c.claim_token, _S.c.last_pass, _S.c.last_duration)
 )
 
@@ -198,13 +237,27 @@ def _ended(**values: Any) -> dict[str, Any]:
     }
 
 
-_STEADY = _S.update().where(among(_S.c.infra_id, "infra_ids")).values(**_ended(last_error=None))
+# The claim made the row due an interval later, so that a message that is lost is sent again then. Only a pass that
+# was made, and found all steady, puts that off.
+_GROWS = _S.c.longest > _S.c.interval
+_STEADY = (
+    _S.update()
+    .where(among(_S.c.infra_id, "infra_ids"))
+    .values(
+        **_ended(
+            last_error=None,
+            next_due=sa.case((_GROWS, following(_NOW, _S.c.pace)), else_=_S.c.next_due),
+            pace=sa.case((_S.c.pace * 2 < _S.c.longest, _S.c.pace * 2), else_=_S.c.longest),
+        )
+    )
+)
+_ENDED = _S.update().where(among(_S.c.infra_id, "infra_ids")).values(**_ended(last_error=None, pace=_S.c.interval))
 _WHEN = sa.bindparam("when", type_=tables.Time)
 _SOONER = sa.case((_S.c.next_due <= _WHEN, _S.c.next_due), else_=_WHEN)
 _AGAIN = (
     _S.update()
     .where(_S.c.infra_id == sa.bindparam("id"))
-    .values(**_ended(last_error=sa.bindparam("error"), next_due=_SOONER))
+    .values(**_ended(last_error=sa.bindparam("error"), next_due=_SOONER, pace=_S.c.interval))
 )
 
 
@@ -217,19 +270,22 @@ def finish(
     duration: float,
 ) -> Sequence[Released]:
     """Write how passes ended; returns those to be claimed again at once, because their wake has grown."""
-    steady, again, woken = [], [], []
+    steady: list[str] = []
+    ended: list[str] = []
+    again, woken = [], []
     for outcome in outcomes:
         if outcome.infra_id not in released:
             continue
         if released[outcome.infra_id].wake > outcome.wake_seen:
             woken.append(released[outcome.infra_id])
-        if outcome.look_again is None and outcome.error is None:
-            steady.append(outcome.infra_id)
-        else:
+        if outcome.look_again is not None or outcome.error is not None:
             again.append(outcome)
+        else:
+            (steady if outcome.steady else ended).append(outcome.infra_id)
     times = {"now": now, "duration": duration}
-    if steady:
-        connection.execute(_STEADY, {**times, "infra_ids": steady})
+    for statement, infra_ids in ((_STEADY, steady), (_ENDED, ended)):
+        if infra_ids:
+            connection.execute(statement, {**times, "infra_ids": infra_ids})
     for outcome in again:
         when = now + (outcome.look_again if outcome.look_again is not None else 1e9)
         connection.execute(_AGAIN, {**times, "id": outcome.infra_id, "error": outcome.error, "when": when})

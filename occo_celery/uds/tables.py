@@ -157,7 +157,11 @@ schedule = sa.Table(
     sa.Column("infra_id", Id, sa.ForeignKey("infrastructures.infra_id"), primary_key=True),
     sa.Column("attach_epoch", sa.Integer, nullable=False),
     sa.Column("interval", sa.Double, nullable=False),
-    sa.Column("phase", sa.Double, nullable=False),  # its place within the interval, in [0, interval)
+    sa.Column("longest", sa.Double, nullable=False),  # the interval may grow so far; equal to it: it does not grow
+    sa.Column(
+        "pace", sa.Double, nullable=False
+    ),  # if the next pass finds all steady, the one after is due so much later
+    sa.Column("phase", sa.Double, nullable=False, index=True),  # its place within the longest interval, see phases.py
     sa.Column("strategy", Word, nullable=False),
     sa.Column("next_due", Time, nullable=False, index=True),
     sa.Column("claim_token", Id),

@@ -96,6 +96,8 @@ class SimulatedHandler(base.ResourceHandler):
 
     def observe(self, node_ids: Sequence[str], timeout: float) -> Mapping[str, tuple[base.Seen, ...]]:
         then = self._read("observe", timeout)
+        for _ in range(simulated_cloud.PAGE, len(node_ids), simulated_cloud.PAGE):
+            self._cloud.count("observe")  # each further page is a call of its own
         found: dict[str, tuple[base.Seen, ...]] = dict.fromkeys(node_ids, ())
         for instance in self._cloud.listed_nodes(node_ids, then):
             found[instance.node_id] += (instance.seen(then),)

@@ -111,6 +111,8 @@ class Instance(NamedTuple):
         return status.NodeStatus.READY, "running", self.ready_at
 
 
+#: Instances in one page of the list; each page is a call.
+PAGE = 1000
 COLUMNS = ", ".join(Instance._fields)
 SELECT = f"SELECT {COLUMNS} FROM instances WHERE endpoint = ?"  # noqa: S608  # column names of ours only
 LIST = SELECT.replace("user_data", "NULL")  # thousands of them, and each may be long

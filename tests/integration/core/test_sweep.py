@@ -281,6 +281,9 @@ def test_accounts_in_use_before_the_upgrade_are_swept_at_once(store: Store) -> N
         for column in ("implementation", "sweep_due", "suspects"):
             connection.execute(sa.text(f"ALTER TABLE accounts DROP COLUMN {column}"))
         connection.execute(sa.text("CREATE INDEX ix_infrastructures_pass_token ON infrastructures (pass_token)"))
+        connection.execute(sa.text("DROP INDEX ix_schedule_phase"))
+        for column in ("longest", "pace"):
+            connection.execute(sa.text(f"ALTER TABLE schedule DROP COLUMN {column}"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
         command.upgrade(config, "head")
         found = {one.account: one for one in accounts.known(connection)}

@@ -6,8 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from occo_celery import errors
-from occo_celery.uds import migrate, version
+from occo_celery.uds import migrate, schedule, version
 from occo_celery.uds.store import Store
+from tests.integration.uds.test_schedule import managed
 
 
 def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
@@ -17,6 +18,21 @@ def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
 
 def test_upgrading_again_changes_nothing(store: Store) -> None:
     assert migrate.upgrade(store) == migrate.head()
+
+
+def test_an_interval_from_before_the_upgrade_stays_as_it_is(store: Store) -> None:
+    managed(store, "i", interval=7.0)
+    with store.write() as connection:
+        connection.execute(sa.text("DROP INDEX ix_schedule_phase"))
+        for column in ("longest", "pace"):
+            connection.execute(sa.text(f"ALTER TABLE schedule DROP COLUMN {column}"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
+    assert migrate.upgrade(store) == migrate.head()
+    assert migrate.differences(store) == []
+    with store.read() as connection:
+        row = schedule.get(connection, "i")
+    assert row is not None
+    assert (row.interval, row.longest, row.pace) == (7.0, 7.0, 7.0)
 
 
 def test_a_database_without_tables_is_refused_with_the_way_out(database_url: str) -> None:

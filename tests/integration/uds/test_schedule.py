@@ -15,7 +15,9 @@ from tests.unit.planner import making
 NOW = 1_000_000.0
 
 
-def managed(store: Store, infra_id: str, *, interval: float = 10.0, now: float = NOW) -> Claim:
+def managed(
+    store: Store, infra_id: str, *, interval: float = 10.0, longest: float | None = None, now: float = NOW
+) -> Claim:
     """Submit and attach an infrastructure; its first claim."""
     desired = making.a_description({"a": 1}, {})
     desired = type(desired).from_json(infra_id, desired.to_json())
@@ -23,7 +25,14 @@ def managed(store: Store, infra_id: str, *, interval: float = 10.0, now: float =
         infrastructures.insert(connection, desired, now=now)
         infrastructures.change(connection, infra_id, attach_epoch=1)
         return schedule.insert(
-            connection, infra_id, epoch=1, interval=interval, strategy="sequential", claim="first", now=now
+            connection,
+            infra_id,
+            epoch=1,
+            interval=interval,
+            longest=longest or interval,
+            strategy="sequential",
+            claim="first",
+            now=now,
         )
 
 
@@ -36,11 +45,13 @@ def lease(store: Store, claim: Claim, token: str = "p", now: float = NOW) -> int
         return len(leases.take(connection, claim, now=now, until=now + 30, pass_token=token))
 
 
-def release(store: Store, token: str = "p", now: float = NOW, *, look: float | None = None) -> list[str]:
+def release(
+    store: Store, token: str = "p", now: float = NOW, *, look: float | None = None, steady: bool = False
+) -> list[str]:
     with store.write() as connection:
         released = leases.release(connection, token, everything(connection))
         outcomes = [
-            schedule.Outcome(infra_id=infra_id, wake_seen=0, look_again=look, error=None) for infra_id in released
+            schedule.Outcome(infra_id=infra_id, wake_seen=0, look_again=look, steady=steady) for infra_id in released
         ]
         woken = schedule.finish(connection, outcomes, released, now=now, duration=0.0)
     return [one.infra_id for one in woken]
@@ -48,7 +59,7 @@ def release(store: Store, token: str = "p", now: float = NOW, *, look: float | N
 
 def claim_due(store: Store, now: float, token: str = "beat") -> list[Claim]:
     with store.write() as connection:
-        return list(schedule.claim_due(connection, now=now, limit=500, token=token))
+        return list(schedule.claim_due(connection, now=now, limit=500, token=token, batch=200))
 
 
 def test_a_doubled_message_makes_one_pass(store: Store) -> None:
@@ -146,4 +157,54 @@ def test_three_beats_at_once_share_the_rows(store: Store) -> None:
 
 def claim_few(store: Store, token: str) -> list[Claim]:
     with store.write() as connection:
-        return list(schedule.claim_due(connection, now=NOW + 20, limit=7, token=token))
+        return list(schedule.claim_due(connection, now=NOW + 20, limit=7, token=token, batch=200))
+
+
+def test_the_interval_of_what_is_steady_doubles_up_to_the_longest(store: Store) -> None:
+    claim, now, gaps = managed(store, "i", longest=50.0), NOW, []
+    for _ in range(6):
+        assert lease(store, claim, now=now) == 1
+        release(store, now=now, steady=True)
+        gaps.append(due(store, "i") - now)
+        now = due(store, "i")
+        (claim,) = claim_due(store, now)
+    # In phase with the new interval: the first step to it may be shorter.
+    assert all(0 < gap <= most for gap, most in zip(gaps, (10, 20, 40, 50, 50, 50), strict=True))
+    assert sum(gaps) > 100
+    assert gaps[-2:] == [50, 50]
+
+
+def test_whatever_happens_brings_the_interval_back(store: Store) -> None:
+    for number, ending in enumerate(({"steady": False}, {"look": 300.0}, {"steady": True, "wake": True})):
+        infra_id, now = f"i{number}", NOW
+        claim = managed(store, infra_id, longest=80.0)
+        for _ in range(4):
+            assert lease(store, claim, now=now) == 1
+            release(store, now=now, steady=True)
+            now = due(store, infra_id)
+            (claim,) = claim_due(store, now)
+        if ending.pop("wake", False):
+            with store.write() as connection:
+                schedule.wake(connection, infra_id, now=now, token="w")
+        lease(store, claim, now=now)
+        release(store, now=now, **ending)  # type: ignore[arg-type]
+        assert due(store, infra_id) - now <= 10, ending
+        with store.write() as connection:
+            schedule.delete(connection, infra_id)
+
+
+def test_a_lost_message_of_what_is_steady_is_sent_again_after_the_short_interval(store: Store) -> None:
+    claim, now = managed(store, "i", longest=80.0), NOW
+    for _ in range(4):
+        lease(store, claim, now=now)
+        release(store, now=now, steady=True)
+        now = due(store, "i")
+        (claim,) = claim_due(store, now)
+    assert due(store, "i") - now == 10
+
+
+def due(store: Store, infra_id: str) -> float:
+    with store.read() as connection:
+        row = schedule.get(connection, infra_id)
+    assert row is not None
+    return row.next_due
