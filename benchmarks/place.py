@@ -82,7 +82,8 @@ class Place:
         self._processes: list[subprocess.Popen[bytes]] = []
         (home / "config.yaml").write_text(self._configuration(interval))
         self.environment = {
-            **os.environ,
+            # Compiled modules are kept, as in any installation, even where the shell says otherwise.
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             "OCCOPUS_CONFIG_PATH": str(home / "config.yaml"),
             "OCCO_HOME": str(home),
             "PYTHONWARNINGS": "ignore",

@@ -1,6 +1,7 @@
 """The one composition root: settings become engines, plugins, clients, a clock, and the objects that work with them.
 
-Called by api/ and tasks/. Nothing here decides anything.
+Called by api/ and tasks/. Nothing here decides anything. What makes passes and carries out instructions is imported
+when it is made: beat and most commands need none of it, and are there sooner without.
 """
 
 from __future__ import annotations
@@ -10,24 +11,29 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from occo_celery import settings
-from occo_celery.enactor import observe, passes
-from occo_celery.infraprocessor import claims, create, drop, perform, resolve, sweep, teardown
-from occo_celery.infraprocessor.retries import Retries
-from occo_celery.infraprocessor.together import Together
 from occo_celery.model.message import Send
-from occo_celery.planner import breaker
-from occo_celery.plugins import registry
-from occo_celery.plugins.configmanager import base as configmanager
-from occo_celery.plugins.contextualisation import base as contextualisation
-from occo_celery.plugins.resourcehandler import clouds as accounts
 from occo_celery.uds import infrastructures, version
 from occo_celery.uds.store import Store
 
+if TYPE_CHECKING:
+    from occo_celery.enactor import observe, passes
+    from occo_celery.infraprocessor import claims, perform, resolve, sweep, teardown
+    from occo_celery.infraprocessor.together import Together
+    from occo_celery.plugins.configmanager import base as configmanager
+    from occo_celery.plugins.contextualisation import base as contextualisation
+    from occo_celery.plugins.resourcehandler import clouds as accounts
+
 #: Calls to clouds that a process has under way at the same time.
 CALLS = 256
+
+
+def load_all() -> None:
+    """Import what a worker needs: once, before it forks, not in each child."""
+    from occo_celery.enactor import passes  # noqa: F401
+    from occo_celery.infraprocessor import perform, sweep, teardown  # noqa: F401
 
 
 def new_id() -> str:
@@ -83,12 +89,16 @@ class System:
 
     @cached_property
     def clouds(self) -> accounts.Clouds:
+        from occo_celery.plugins.resourcehandler import clouds as accounts
+
         return self._clouds or accounts.Clouds(
             self.settings.resourcehandler, lambda section: self.settings.auth.find("resource", section)
         )
 
     def manager(self, section: Mapping[str, Any]) -> configmanager.ConfigManager:
         """The config manager that a ``config_management`` section asks for."""
+        from occo_celery.plugins import registry
+
         key = repr(sorted(section.items(), key=str))
         if key not in self._managers:
             make = registry.load("config_management", section["type"])
@@ -97,6 +107,8 @@ class System:
         return self._managers[key]
 
     def contextualisation(self, name: str) -> contextualisation.Contextualisation:
+        from occo_celery.plugins import registry
+
         plugin: contextualisation.Contextualisation = registry.load("contextualisation", name)()
         return plugin
 
@@ -106,10 +118,15 @@ class System:
 
     @cached_property
     def resolver(self) -> resolve.Resolver:
+        from occo_celery.infraprocessor import resolve
+
         return resolve.Resolver(self.settings.auth.secret, self.contextualisation)
 
     @cached_property
     def observer(self) -> observe.Observer:
+        from occo_celery.enactor import observe
+        from occo_celery.plugins import registry
+
         limits = self.settings.enactor
         return observe.Observer(
             self.clouds,
@@ -121,12 +138,15 @@ class System:
 
     @cached_property
     def enactor(self) -> passes.Enactor:
+        from occo_celery.enactor import passes
+        from occo_celery.planner import breaker
+
         limits = self.settings.enactor
         return passes.Enactor(
             store=self.store,
             observer=self.observer,
             names=self.resolver.names,
-            send=self.send,
+            send=lambda: self.send,  # Celery is not loaded for those who only look
             now=self.now,
             new_id=self.new_id,
             limits=passes.Limits(
@@ -143,6 +163,8 @@ class System:
 
     @cached_property
     def timing(self) -> claims.Timing:
+        from occo_celery.infraprocessor import claims
+
         limits = self.settings.instructions
         return claims.Timing(
             lease=limits.lease, call=limits.call_timeout, resend=limits.resend, sweep=limits.sweep_interval
@@ -150,10 +172,15 @@ class System:
 
     @property
     def together(self) -> Together:
+        from occo_celery.infraprocessor.together import Together
+
         return Together(CALLS)
 
     @cached_property
     def infraprocessor(self) -> perform.InfraProcessor:
+        from occo_celery.infraprocessor import claims, create, drop, perform
+        from occo_celery.infraprocessor.retries import Retries
+
         limits = self.settings.instructions
         retries = Retries(first=limits.backoff_first, longest=limits.backoff_longest, rng=self._rng)
         shared: dict[str, Any] = {
@@ -180,6 +207,8 @@ class System:
 
     @cached_property
     def teardown(self) -> teardown.Teardown:
+        from occo_celery.infraprocessor import teardown
+
         return teardown.Teardown(
             store=self.store,
             clouds=self.clouds,
@@ -192,6 +221,8 @@ class System:
 
     @cached_property
     def sweeper(self) -> sweep.Sweeper:
+        from occo_celery.infraprocessor import sweep
+
         limits = self.settings.instructions
         return sweep.Sweeper(
             store=self.store,

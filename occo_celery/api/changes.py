@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery import errors, wiring
-from occo_celery.infraprocessor import resolve, withdraw
+from occo_celery.infraprocessor import withdraw
 from occo_celery.model import description, instance
 from occo_celery.model.message import Claim
 from occo_celery.model.request import Kind, Request
@@ -134,6 +134,8 @@ def replacement(
     if wanted is None or node.implementation is None or how == "ignore":
         return stays  # dropped, or made from the new one, or left as it is
     implementations = known.get(wanted.type, [])
+    from occo_celery.infraprocessor import resolve  # most changes resolve nothing
+
     meant = [implementations[position] for position in resolve.meeting(wanted, implementations)]
     if node.implementation in meant and resolve.is_made_from(node, wanted):
         return stays

@@ -17,14 +17,10 @@ from occo_celery.api import changes, foresight, occoapp, waiting
 from occo_celery.api import report as reports
 from occo_celery.api.process import InfrastructureMaintenanceProcess
 from occo_celery.api.torn import TearDown
-from occo_celery.compiler import compile as compiler
-from occo_celery.compiler import definitions as definition_files
 from occo_celery.infraprocessor import teardown, withdraw
 from occo_celery.model import description, instance, instruction
 from occo_celery.model.message import Claim
 from occo_celery.model.request import Kind, Request
-from occo_celery.plugins import registry
-from occo_celery.plugins.contextualisation import templates
 from occo_celery.uds import definitions, events, infrastructures, nodes, operations, schedule
 
 __all__ = ["InfrastructureMaintenanceProcess", "InfrastructureManager", "TearDown"]
@@ -70,9 +66,9 @@ class InfrastructureManager:
 
         Raises SchemaError. A type that is there already is replaced; running instances stay as they are.
         """
-        loaded = definition_files.load_definitions(
-            pathlib.Path(path), schema_for=registry.schema_for, check_templates=_check_templates
-        )
+        from occo_celery.api import importing  # most commands import nothing
+
+        loaded = importing.load(pathlib.Path(path))
         self._warn(loaded.warnings)
         with self._system.store.write() as connection:
             definitions.replace(connection, loaded.definitions, now=self._system.now())
@@ -99,6 +95,8 @@ class InfrastructureManager:
         return compiled.infra_id
 
     def _compile(self, infra_desc: Description, infra_id: str | None = None) -> description.StaticDescription:
+        from occo_celery.compiler import compile as compiler  # most commands compile nothing
+
         with self._system.store.read() as connection:
             known = definitions.load(connection)
         infra_id = infra_id or self._system.new_id()
@@ -368,20 +366,3 @@ def _check_update(update: str) -> None:
 
 def _instruction(operation: instance.Operation) -> str:
     return f"{operation.kind}-node {operation.node_name} ({operation.target})"
-
-
-def _check_templates(kind: str, name: str | None, section: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-    """Every template of a section that does not parse: (path in the section, why)."""
-    found: Mapping[str, str]
-    if kind == "contextualisation" and name is not None:
-        found = registry.load(kind, name)().templates(section)
-    elif kind == "health_check":
-        found = {
-            f"{key}{path}": text
-            for key, value in section.items()
-            if key != "timeout"
-            for path, text in registry.load(kind, key)().templates(value).items()
-        }
-    else:
-        found = dict(templates.strings(section))
-    return [(path, problem) for path, text in found.items() if (problem := templates.check(text)) is not None]

@@ -5,6 +5,7 @@ Commands import what they work with when they run, so that `occo --help` is quic
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import sys
@@ -79,8 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run() -> None:
-    """The console script."""
-    sys.exit(main())
+    """The console script. Garbage is not looked for once the work is done: that takes as long as some commands do."""
+    code = main()
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

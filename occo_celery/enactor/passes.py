@@ -76,7 +76,7 @@ Names = Callable[[description.StaticDescription, instance.Instance], Mapping[str
 
 
 class Enactor:
-    """Makes passes. All that it needs is handed in: see wiring.py."""
+    """Makes passes. All that it needs is handed in: see wiring.py. send is called when there is something to send."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Enactor:
         store: Store,
         observer: observe.Observer,
         names: Names,
-        send: Send,
+        send: Callable[[], Send],
         now: Callable[[], float],
         new_id: Callable[[], str],
         limits: Limits,
@@ -279,9 +279,9 @@ class Enactor:
     def _send_all(self, intents: Sequence[instance.Operation], claims: Sequence[Claim]) -> None:
         try:
             if intents:
-                self._send.operations(intents)
+                self._send().operations(intents)
             for claim in claims:
-                self._send.passes(claim)
+                self._send().passes(claim)
         except errors.BrokerUnavailable as problem:
             log.warning("%s; beat will send what this pass recorded", problem)
 

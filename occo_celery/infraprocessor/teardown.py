@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from occo_celery import errors
 from occo_celery.model import description, instance
 from occo_celery.model.message import Chain, Send
-from occo_celery.plugins.configmanager import base as configmanager
-from occo_celery.plugins.resourcehandler import clouds as accounts
 from occo_celery.uds import events, infrastructures, nodes, operations, requests, schedule
 from occo_celery.uds.store import Store
+
+if TYPE_CHECKING:  # beat resumes chains, and needs no plugin for it
+    from occo_celery.plugins.configmanager import base as configmanager
+    from occo_celery.plugins.resourcehandler import clouds as accounts
 
 log = logging.getLogger(__name__)
 

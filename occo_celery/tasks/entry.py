@@ -46,6 +46,7 @@ def make_worker_app(config: settings.Settings | None = None) -> celery.Celery:
     register(app, PerProcess(config))
     app.conf.occo_settings = config
     signals.worker_init.connect(lambda **_: _refuse_unless_usable(config), weak=False)
+    signals.worker_init.connect(lambda **_: wiring.load_all(), weak=False)
     signs.of_worker(config)
     if config.logging is not None:
         signals.setup_logging.connect(lambda **_: logging.config.dictConfig(dict(config.logging or {})), weak=False)

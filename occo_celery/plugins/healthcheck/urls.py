@@ -1,6 +1,7 @@
 """The check of URLs: healthy when each answers with a status below 400.
 
-Redirects are not followed, bodies not read.
+Redirects are not followed, bodies not read. httpx is imported when a URL is asked: it takes longer to load than most
+commands run, and this plugin is loaded by everything that can look at instances.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import functools
 import re
 import ssl
 from collections.abc import Mapping
-from typing import Any, ClassVar
-
-import httpx
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from occo_celery import errors
 from occo_celery.model import status
 from occo_celery.plugins.contextualisation import templates
 from occo_celery.plugins.healthcheck import answers, base
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class UrlsCheck(base.HealthCheck):
@@ -64,6 +66,8 @@ def _told(template: str, address: str | None) -> str:
 
 
 def _url(template: str, address: str, names: Mapping[str, Any], what: str) -> httpx.URL:
+    import httpx
+
     text = templates.render(template, {**names, "ip": _host(address)}, f"health_check {what}")
     url = None
     try:
@@ -77,6 +81,8 @@ def _url(template: str, address: str, names: Mapping[str, Any], what: str) -> ht
 
 
 async def _ask(url: httpx.URL, limit: float) -> str | None:
+    import httpx
+
     try:
         async with (
             httpx.AsyncClient(
@@ -90,6 +96,8 @@ async def _ask(url: httpx.URL, limit: float) -> str | None:
 
 
 def _word(problem: httpx.TransportError) -> str:
+    import httpx
+
     cause: BaseException | None = problem
     while cause is not None:  # httpx wraps httpcore wraps anyio wraps the system's error
         if isinstance(cause, ssl.SSLCertVerificationError):
