@@ -79,8 +79,8 @@ class Place:
     def __init__(self, home: pathlib.Path, database: str, port: int, *, interval: float) -> None:
         self.home, self.database, self.port = home, database, port
         self.broker_url = f"redis://127.0.0.1:{port}/0"
-        self._processes: list[subprocess.Popen[bytes]] = []
-        (home / "config.yaml").write_text(self._configuration(interval))
+        self.programs: list[subprocess.Popen[bytes]] = []
+        (home / "config.yaml").write_text(self.configuration(interval, database, self.broker_url))
         self.environment = {
             # Compiled modules are kept, as in any installation, even where the shell says otherwise.
             **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
@@ -94,7 +94,7 @@ class Place:
         (home / "definitions.yaml").write_text(yaml.safe_dump(DEFINITIONS))
         self.manager.import_definitions(home / "definitions.yaml")
 
-    def _configuration(self, interval: float) -> str:
+    def configuration(self, interval: float, database: str, broker: str) -> str:
         cloud = self.home / "cloud.sqlite"
         return (
             f"home: {self.home}\n"
@@ -102,8 +102,8 @@ class Place:
             "components:\n"
             f"  resourcehandler: !ResourceHandler {{simulated: {{database: {cloud}}}}}\n"
             "  configmanager: !ConfigManager {}\n"
-            f"  uds: !UDS {{url: '{self.database}'}}\n"
-            f"celery: {{broker_url: '{self.broker_url}'}}\n"
+            f"  uds: !UDS {{url: '{database}'}}\n"
+            f"celery: {{broker_url: '{broker}'}}\n"
             f"enactor: {{interval: {interval}, strategy: parallel}}\n"
         )
 
@@ -123,7 +123,7 @@ class Place:
 
     def start(self, *words: str, command: Sequence[str] = OCCO) -> subprocess.Popen[bytes]:
         """A program, by default one of ours; its output goes to a file in the folder."""
-        with (self.home / f"{len(self._processes)}-{words[0]}.log").open("wb") as log:
+        with (self.home / f"{len(self.programs)}-{words[0]}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, *words],
                 env=self.environment,
@@ -133,7 +133,7 @@ class Place:
                 stderr=log,
                 start_new_session=True,
             )
-        self._processes.append(process)
+        self.programs.append(process)
         return process
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
@@ -146,7 +146,7 @@ class Place:
         process.wait()
 
     def end_all(self) -> None:
-        for process in self._processes:
+        for process in self.programs:
             self.end(process)
 
 

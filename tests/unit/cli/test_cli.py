@@ -114,6 +114,22 @@ def test_a_command_is_quick_to_explain_itself() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize(
+    ("modules", "unused"),
+    [
+        ("api.manager", {"celery", "redis", "pydantic", "jinja2", "httpx"}),
+        (
+            "api.foresight, occo_celery.enactor.observe, occo_celery.plugins.healthcheck.urls",
+            {"celery", "redis", "httpx"},
+        ),
+        ("tasks.scheduler", {"pydantic", "jinja2", "httpx", "occo_celery.enactor", "occo_celery.compiler"}),
+    ],
+)
+def test_commands_and_beat_load_only_what_they_use(modules: str, unused: set[str]) -> None:
+    code = f"import sys, occo_celery.{modules}\nfound = {unused!r} & set(sys.modules)\nassert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 # --- errors ----------------------------------------------------------------------------------------------------
 
 
