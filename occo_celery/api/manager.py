@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from occo_celery import errors, wiring
-from occo_celery.api import changes, foresight, occoapp, waiting
+from occo_celery.api import changes, occoapp, waiting
 from occo_celery.api import report as reports
 from occo_celery.api.process import InfrastructureMaintenanceProcess
 from occo_celery.api.torn import TearDown
@@ -211,6 +211,8 @@ class InfrastructureManager:
         """
         _check_update(update)
         compiled = None if infra_desc is None else self._compile(infra_desc, infra_id)
+        from occo_celery.api import foresight
+
         return foresight.plan(self._system, infra_id, compiled, update, self.process_strategy)
 
     # --- changing ---------------------------------------------------------------------------------------------
