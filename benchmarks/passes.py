@@ -48,7 +48,7 @@ def rate(here: Place, fill: Callable[[], int]) -> float:
 
 
 def run(size: measure.Size) -> Iterator[measure.Figure]:
-    single, batched, nothing = size.of(2000, 200), size.of(20_000, 500), size.of(5000, 200)
+    single, batched, nothing = size.of(2000, 200), size.of(20_000, 2000), size.of(5000, 200)
     with place() as here:
         populate(here, batched)
         clock = [here.system.now()]
