@@ -5,6 +5,7 @@ Every copy has its own description, identifiers and cloud instances, in the same
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import uuid
@@ -79,6 +80,8 @@ def _copy(
 ) -> None:
     made: dict[str, list[dict[str, Any]]] = {name: [] for name in rows}
     instances, account = [], rows["nodes"][0]["account"]
+    originals = {one.node_id: one for one in place.cloud.instances()}
+    numbers = itertools.count(cloud.execute("SELECT max(number) + 1 FROM instances").fetchone()[0])
     for number in some:
         infra_id, name = infra_ids[number], f"infra-{number}"
         for row in rows["infrastructures"]:
@@ -101,18 +104,20 @@ def _copy(
             made["schedule"].append({**row, **values})
         for row in rows["nodes"]:
             node_id = str(uuid.uuid4())
-            instance_id = f"i-{node_id.replace('-', '')[:17]}"
-            made["nodes"].append({**row, "node_id": node_id, "infra_id": infra_id, "instance_id": instance_id})
-            instances.append((row["instance_id"], instance_id, node_id, infra_id))
+            one = originals[row["node_id"]]._replace(
+                number=next(numbers),
+                instance_id=f"i-{node_id.replace('-', '')[:17]}",
+                node_id=node_id,
+                infra_id=infra_id,
+            )
+            instances.append((place.cloud.endpoint, *one))
+            ours = {"node_id": node_id, "infra_id": infra_id, "instance_id": one.instance_id}
+            made["nodes"].append({**row, **ours, "addresses": [one.address]})
     with system.store.write() as connection:
         for table in (tables.infrastructures, tables.revisions, tables.nodes, tables.schedule):
             connection.execute(table.insert(), made[table.name])
-    columns = [name for name in simulated_cloud.Instance._fields if name not in ("number", "instance_id", "node_id")]
-    rest = ", ".join(name for name in columns if name != "infra_id")
+    columns = simulated_cloud.COLUMNS
+    marks = ", ".join("?" for _ in instances[0])
     cloud.execute("BEGIN IMMEDIATE")
-    cloud.executemany(
-        f"INSERT INTO instances (endpoint, instance_id, node_id, infra_id, {rest})"  # noqa: S608  # our own columns
-        f" SELECT endpoint, ?, ?, ?, {rest} FROM instances WHERE instance_id = ?",
-        [(new, node_id, infra_id, old) for old, new, node_id, infra_id in instances],
-    )
+    cloud.executemany(f"INSERT INTO instances (endpoint, {columns}) VALUES ({marks})", instances)  # noqa: S608
     cloud.execute("COMMIT")
