@@ -27,6 +27,7 @@ from occo_celery.uds import schedule, tables
 from occo_celery.uds.sets import among
 
 INTERVAL = 10.0
+QUICK_INTERVAL = 2.0
 NODES = 5
 #: Tried in this order.
 COUNTS = (50_000, 40_000, 30_000, 20_000)
@@ -55,8 +56,9 @@ class Held:
 def run(size: measure.Size) -> Iterator[measure.Figure]:
     counts = (200, 100) if size.quick else COUNTS
     few, seconds = size.of(FEW, 50), size.of(int(SECONDS), 12)
-    with place(interval=INTERVAL) as here:
-        infra_ids = populate(here, counts[0], nodes=NODES, interval=INTERVAL)
+    interval = QUICK_INTERVAL if size.quick else INTERVAL
+    with place(interval=interval) as here:
+        infra_ids = populate(here, counts[0], nodes=NODES, interval=interval)
         manage(here, infra_ids[:few])
         programs = [here.start(*words) for words in (("worker", "passes"), ("worker", "instructions"), ("beat",))]
         settle(here)
@@ -95,7 +97,11 @@ def manage(here: Place, infra_ids: list[str]) -> None:
 def settle(here: Place) -> None:
     """Three intervals: the programs have come up, and every cache has what it will hold."""
     until(lambda: _passes(here) > 0)
-    time.sleep(3 * INTERVAL)
+    time.sleep(3 * _interval(here))
+
+
+def _interval(here: Place) -> float:
+    return here.settings.enactor.interval
 
 
 def memory(programs: list[psutil.Popen]) -> int:
@@ -113,20 +119,20 @@ def hold(here: Place, count: int, seconds: float) -> Held:
     died: list[str] = []
     ended = threading.Event()
     killer = threading.Thread(target=_kill, args=(here, count, seconds, died, ended))
-    began, before = time.time(), _passes(here)
+    began, before, interval = time.time(), _passes(here), _interval(here)
     killer.start()
     while time.time() - began < seconds:
-        time.sleep(INTERVAL)
+        time.sleep(interval)
         late += _lateness(here, set(died))
     passes, took = _passes(here) - before, time.time() - began
     ended.set()
     killer.join()
-    time.sleep(3 * INTERVAL)  # the last to die are replaced
+    time.sleep(3 * interval)  # the last to die are replaced
     late.sort()
     return Held(
         p99=late[int(0.99 * len(late))],
         passes=passes,
-        due=int(count * took / INTERVAL),
+        due=int(count * took / interval),
         healed=sum(_is_replaced(here, one) for one in died),
         died=len(died),
     )
@@ -142,14 +148,14 @@ def _lateness(here: Place, died: set[str]) -> list[float]:
 
     Without those in which something died: their passes follow events, and are counted by what is replaced.
     """
-    table, now = tables.schedule, time.time()
+    table, now, interval = tables.schedule, time.time(), _interval(here)
     with here.system.store.read() as connection:
         rows = connection.execute(
             sa.select(table.c.infra_id, table.c.phase, table.c.last_pass).where(table.c.next_due < schedule.NEVER)
         ).all()
     # The last one that it may have had by now was due an interval ago at most.
     return [
-        max((last - phase) % INTERVAL, now - last - INTERVAL) for one, phase, last in rows if last and one not in died
+        max((last - phase) % interval, now - last - interval) for one, phase, last in rows if last and one not in died
     ]
 
 

@@ -58,16 +58,15 @@ class Leased:
     instances: tuple[instance.Instance, ...]
 
 
-_ASKED = sa.exists().where(
-    _S.c.infra_id == _I.c.infra_id,
-    among(_S.c.infra_id, "infra_ids"),  # says nothing new, but lets PostgreSQL begin with these
-    _S.c.claim_token == sa.bindparam("token"),
-    _S.c.attach_epoch == _I.c.attach_epoch,
+# The set is named here only: named beside it too, PostgreSQL sorts it anew for each row that it finds.
+_ASKED = sa.tuple_(_I.c.infra_id, _I.c.attach_epoch).in_(
+    sa.select(_S.c.infra_id, _S.c.attach_epoch).where(
+        among(_S.c.infra_id, "infra_ids"), _S.c.claim_token == sa.bindparam("token")
+    )
 )
 _TAKE = (
     _I.update()
     .where(
-        among(_I.c.infra_id, "infra_ids"),
         sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),
         _I.c.phase == instance.Phase.SUBMITTED.value,
         _I.c.suspended.is_(False),

@@ -37,6 +37,10 @@ class _Among(functions.FunctionElement[bool]):
     type = sa.Boolean()
     inherit_cache = True
 
+    def self_group(self, against: Any = None) -> _Among:
+        """As it is. Where there are no booleans, SQLAlchemy would write ``(...) = 1``, and no index would be used."""
+        return self
+
 
 def among(column: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]:
     """True for rows whose column is one of the identifiers that the parameter of that name holds."""

@@ -1,0 +1,75 @@
+"""Conditions on a set in one parameter, and the statements of every pass, which rest on them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from occo_celery.model.message import Claim
+from occo_celery.uds import leases, schedule, tables
+from occo_celery.uds.sets import among
+from occo_celery.uds.store import Store
+from tests.integration.uds.test_schedule import managed
+
+I = tables.infrastructures  # noqa: E741  # as in the statements that this is about
+IDS = ["i", "k"]
+STEADY = [schedule.Outcome(infra_id="i", wake_seen=0, steady=True)]
+RELEASED = {"i": schedule.Released(infra_id="i", wake=0, generation=1, name="i")}
+
+STATEMENTS: dict[str, Callable[[sa.Connection], Any]] = {
+    "alone": lambda connection: connection.execute(
+        sa.select(I.c.name).where(among(I.c.infra_id, "ids")), {"ids": IDS}
+    ),
+    "take": lambda connection: leases.take(
+        connection, Claim(token="t", infra_ids=("i", "k")), now=1.0, until=2.0, pass_token="p"
+    ),
+    "glances": lambda connection: leases.glances(connection, IDS),
+    "read": lambda connection: leases.read(connection, "p", IDS),
+    "release": lambda connection: leases.release(connection, "p", IDS),
+    "finish": lambda connection: schedule.finish(connection, STEADY, RELEASED, now=1.0, duration=0.1),
+}
+
+
+@pytest.mark.parametrize("infra_ids", [(), ("i",), ("other",), ("i", "other")], ids=str)
+def test_members_are_found(store: Store, infra_ids: tuple[str, ...]) -> None:
+    managed(store, "i")
+    with store.read() as connection:
+        found = connection.execute(sa.select(I.c.infra_id).where(among(I.c.infra_id, "ids")), {"ids": infra_ids})
+        assert set(found.scalars()) == {"i"} & set(infra_ids)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_rows_are_found_by_key_however_many_there_are(store: Store, name: str) -> None:
+    with store.write() as connection:
+        if store.engine.dialect.name == "postgresql":  # tables as small as these it would rather read whole
+            connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        with plans(store) as found:
+            STATEMENTS[name](connection)
+    assert found
+    for plan in found:
+        lines = plan.splitlines()
+        assert not [line for line in lines if "SCAN " in line.replace("SCAN json_each", "")], plan
+        assert not [line for line in lines if "Seq Scan" in line and "on accounts" not in line], plan
+        # A set that is named twice is gone through anew for each row that is found.
+        assert sum("ANY (" in line and "Index Cond" in line for line in lines) <= 1, plan
+
+
+@contextlib.contextmanager
+def plans(store: Store) -> Iterator[list[str]]:
+    """How the database carries out what is executed meanwhile, one text a statement."""
+    found: list[str] = []
+    explain = "EXPLAIN " if store.engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
+
+    def look(_: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        cursor.execute(explain + statement, parameters)
+        found.append("\n".join(str(row[-1]) for row in cursor.fetchall()))
+
+    sa.event.listen(store.engine, "before_cursor_execute", look)
+    try:
+        yield found
+    finally:
+        sa.event.remove(store.engine, "before_cursor_execute", look)
