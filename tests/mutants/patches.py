@@ -277,8 +277,8 @@ MUTANTS = (
         guard="claim token",
         name="a message with any claim token is good for a pass",
         file="uds/leases.py",
-        old='    _S.c.claim_token == sa.bindparam("token"),\n',
-        new="",
+        old=', _S.c.claim_token == sa.bindparam("token")\n',
+        new="\n",
         hunts=((SCHEDULE, "doubled or earlier_attach"),),
     ),
     Mutant(
@@ -293,8 +293,8 @@ MUTANTS = (
         guard="attach epoch",
         name="a pass under an earlier attach",
         file="uds/leases.py",
-        old="    _S.c.attach_epoch == _I.c.attach_epoch,\n)",
-        new=")",
+        old="    sa.select(_S.c.infra_id, _S.c.attach_epoch).where(",
+        new="    sa.select(_S.c.infra_id, _I.c.attach_epoch).where(",
         hunts=((SCHEDULE, "attach"),),
     ),
     Mutant(
