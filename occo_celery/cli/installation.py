@@ -1,9 +1,11 @@
-"""Commands about the installation: `occo db upgrade`, `occo db check`, `occo config check`."""
+"""Commands about the installation: `occo db upgrade`, `occo db check`, `occo config check`, `occo schema`."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import enum
+import json as json_format
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     config.callback()(_config)
     config.command("check")(config_check)
     app.add_typer(config, name="config")
+    app.command()(schema)
 
 
 def _config() -> None:
@@ -142,3 +145,29 @@ def _masked_option(option: str) -> str:
     key, equals, value = option.partition("=")
     secret = any(word in key.lower() for word in ("pass", "secret", "token", "key"))
     return f"{key}{equals}{'***' if secret and value else value}"
+
+
+class Written(enum.StrEnum):
+    """What users write."""
+
+    DESCRIPTION = "description"
+    DEFINITIONS = "definitions"
+
+
+def schema(
+    call: typer.Context,
+    what: Annotated[Written, typer.Argument(help="Infrastructure descriptions, or files of node definitions.")],
+    json: context.Json = False,
+) -> None:
+    """Print the JSON Schema of descriptions or definitions, for editors to complete and check them."""
+    from occo_celery.compiler import json_schema
+    from occo_celery.plugins import registry
+
+    said = context.of(call)
+    if what is Written.DESCRIPTION:
+        made = json_schema.description()
+    else:
+        made, missing = json_schema.node_definitions(registry.schema_for, registry.names)
+        for problem in missing:
+            said.say(f"not checked: {problem}")
+    said.give(made, json_format.dumps(made, indent=2))

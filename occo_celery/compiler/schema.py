@@ -54,10 +54,24 @@ def _pair_of(what: str) -> pydantic.AfterValidator:
     return pydantic.AfterValidator(check)
 
 
-HostName = Annotated[str, pydantic.AfterValidator(_host_name)]
+# What editors are told (json_schema.py) of what only our own functions check.
+_NAME = {"type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$", "maxLength": LONGEST_NAME}
+_PAIR = {"type": "array", "minItems": 2, "maxItems": 2}
+_NODES = {**_PAIR, "items": {"type": ["string", "object"]}}  # an alias is the node itself
+_ATTRIBUTES = {**_PAIR, "items": {"type": "string", "minLength": 1}}
+
+HostName = Annotated[str, pydantic.AfterValidator(_host_name), pydantic.WithJsonSchema(_NAME)]
 Word = Annotated[str, pydantic.Field(min_length=1)]
-NodePair = Annotated[list[Annotated[Any, pydantic.AfterValidator(_node_name)]], _pair_of("[dependent, dependee]")]
-AttributePair = Annotated[list[Word], _pair_of("[attribute of the dependee, name of it in the dependent]")]
+NodePair = Annotated[
+    list[Annotated[Any, pydantic.AfterValidator(_node_name)]],
+    _pair_of("[dependent, dependee]"),
+    pydantic.WithJsonSchema(_NODES),
+]
+AttributePair = Annotated[
+    list[Word],
+    _pair_of("[attribute of the dependee, name of it in the dependent]"),
+    pydantic.WithJsonSchema(_ATTRIBUTES),
+]
 
 
 class _Strict(pydantic.BaseModel):

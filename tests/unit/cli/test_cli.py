@@ -58,6 +58,7 @@ COMMANDS = [
     ["db", "upgrade"],
     ["db", "check"],
     ["config", "check"],
+    ["schema"],
     ["worker"],
     ["beat"],
     ["up"],
@@ -309,3 +310,11 @@ def test_plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     found = json.loads(capsys.readouterr().out)
     assert [one["do"] for one in found["instructions"]] == ["begin", "drop", "replace", "create", "create"]
     assert found["waiting"] == {"web": "waiting_for: db"}
+
+
+def test_an_interval_that_could_only_shrink_is_wrong_usage(
+    database: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["attach", "any", "--interval", "60", "--longest-interval", "20"]) == 2
+    said = " ".join(capsys.readouterr().err.replace("│", "").split())
+    assert "longest_interval is 20 s, less than the interval, 60 s: the interval can only grow" in said
