@@ -37,9 +37,11 @@ class InfrastructureManager:
     process_strategy: ``sequential`` or ``parallel``, of the infrastructures that this manager attaches.
     enactor_interval: longest time between two passes, seconds; the configuration's by default.
     longest_interval: while everything is as it should be and nothing happens, the interval doubles from pass to pass,
-    up to this, seconds; whatever happens brings it back. The configuration's by default; if it is not more than
-    enactor_interval, that stays the same.
+    up to this, seconds; whatever happens brings it back. The configuration's by default; if that is not more than
+    enactor_interval, the interval stays the same.
     system: what to work with; by default what occoapp.setup() made, or the usual configuration.
+
+    Raises ValueError for a strategy that there is not, and for a longest_interval below enactor_interval.
     """
 
     def __init__(
@@ -56,8 +58,12 @@ class InfrastructureManager:
         self._system = system or occoapp.system()
         configured = self._system.settings.enactor
         self.enactor_interval = enactor_interval or configured.interval
-        longest = configured.longest_interval if longest_interval is None else longest_interval
-        self.longest_interval = max(self.enactor_interval, longest)
+        if longest_interval is not None and longest_interval < self.enactor_interval:
+            raise ValueError(
+                f"longest_interval is {longest_interval:g} s, less than the interval, {self.enactor_interval:g} s: "
+                "the interval can only grow"
+            )
+        self.longest_interval = max(self.enactor_interval, longest_interval or configured.longest_interval)
 
     # --- submitting -------------------------------------------------------------------------------------------
 

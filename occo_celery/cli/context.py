@@ -46,12 +46,15 @@ class Context:
         from occo_celery.api import manager, occoapp
 
         system = occoapp.setup()
-        return manager.InfrastructureManager(
-            strategy or system.settings.enactor.strategy,
-            enactor_interval=interval,
-            longest_interval=longest,
-            system=system,
-        )
+        try:
+            return manager.InfrastructureManager(
+                strategy or system.settings.enactor.strategy,
+                enactor_interval=interval,
+                longest_interval=longest,
+                system=system,
+            )
+        except ValueError as problem:
+            raise typer.BadParameter(str(problem), param_hint="'--longest-interval'") from problem
 
     def give(self, value: Any, text: str) -> None:
         """The result: a value for programs, text for people."""

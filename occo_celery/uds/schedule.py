@@ -238,8 +238,9 @@ def _ended(**values: Any) -> dict[str, Any]:
 
 
 # The claim made the row due an interval later, so that a message that is lost is sent again then. Only a pass that
-# was made, and found all steady, puts that off.
-_GROWS = _S.c.longest > _S.c.interval
+# was made, and found all steady, puts that off. What was suspended meanwhile is not due, whatever a pass found.
+_RESTS = _S.c.next_due >= NEVER
+_GROWS = sa.and_(_S.c.longest > _S.c.interval, sa.not_(_RESTS))
 _STEADY = (
     _S.update()
     .where(among(_S.c.infra_id, "infra_ids"))
@@ -253,7 +254,7 @@ _STEADY = (
 )
 _ENDED = _S.update().where(among(_S.c.infra_id, "infra_ids")).values(**_ended(last_error=None, pace=_S.c.interval))
 _WHEN = sa.bindparam("when", type_=tables.Time)
-_SOONER = sa.case((_S.c.next_due <= _WHEN, _S.c.next_due), else_=_WHEN)
+_SOONER = sa.case((sa.or_(_S.c.next_due <= _WHEN, _RESTS), _S.c.next_due), else_=_WHEN)
 _AGAIN = (
     _S.update()
     .where(_S.c.infra_id == sa.bindparam("id"))

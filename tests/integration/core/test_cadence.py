@@ -24,6 +24,11 @@ def steady(request: pytest.FixtureRequest, make_world: MakeWorld) -> tuple[World
     return world, infra_id
 
 
+def test_the_longest_interval_is_not_shorter_than_the_interval(make_world: MakeWorld) -> None:
+    with pytest.raises(ValueError, match="longest_interval is 20 s, less than the interval, 60 s"):
+        InfrastructureManager(enactor_interval=60.0, longest_interval=20.0, system=make_world().system)
+
+
 def passes(world: World, infra_id: str, seconds: float) -> int:
     before = world.manager.get(infra_id).passes
     world.run(seconds)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from occo_celery.model.message import Claim
@@ -201,6 +203,16 @@ def test_a_lost_message_of_what_is_steady_is_sent_again_after_the_short_interval
         now = due(store, "i")
         (claim,) = claim_due(store, now)
     assert due(store, "i") - now == 10
+
+
+@pytest.mark.parametrize("ending", [{"steady": True}, {"look": 1.0}, {}], ids=str)
+def test_what_was_suspended_during_its_pass_is_not_due_when_that_ends(store: Store, ending: dict[str, Any]) -> None:
+    lease(store, managed(store, "i", longest=80.0))
+    with store.write() as connection:
+        infrastructures.change(connection, "i", suspended=True)
+        schedule.rest(connection, "i")
+    release(store, **ending)
+    assert due(store, "i") == schedule.NEVER
 
 
 def due(store: Store, infra_id: str) -> float:
