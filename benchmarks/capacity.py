@@ -48,6 +48,9 @@ class Held:
     healed: int
     died: int
 
+    def text(self) -> str:
+        return f"p99 {self.p99:.2f} s late, {self.passes} of {self.due} passes, {self.healed} of {self.died} healed"
+
     @property
     def all(self) -> bool:
         return self.p99 < LATE and self.passes >= 0.999 * self.due and self.healed == self.died
@@ -63,7 +66,7 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
         programs = [here.start(*words) for words in (("worker", "passes"), ("worker", "instructions"), ("beat",))]
         settle(here)
         little = memory(programs)
-        held, seen = 0, None
+        held, notes = 0, []
         for count in counts:
             manage(here, infra_ids[:count])
             settle(here)
@@ -71,13 +74,16 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
                 more = (memory(programs) - little) / (count - few)
                 yield measure.Figure(name="memory_b", unit="bytes", runs=[more], bar=("value", "<=", 1000.0))
             seen = hold(here, count, seconds)
+            notes.append(f"{count}: {seen.text()}")
             if seen.all:
                 held = count
                 break
-        assert seen is not None
-        note = f"p99 {seen.p99:.2f} s late, {seen.passes} of {seen.due} passes, {seen.healed} of {seen.died} healed"
         yield measure.Figure(
-            name="capacity", unit="infrastructures", runs=[float(held)], bar=("value", ">=", 50_000.0), note=note
+            name="capacity",
+            unit="infrastructures",
+            runs=[float(held)],
+            bar=("value", ">=", 50_000.0),
+            note="; ".join(notes),
         )
 
 
@@ -95,9 +101,9 @@ def manage(here: Place, infra_ids: list[str]) -> None:
 
 
 def settle(here: Place) -> None:
-    """Three intervals: the programs have come up, and every cache has what it will hold."""
+    """Six intervals: the programs have come up, and every cache has what it will hold."""
     until(lambda: _passes(here) > 0)
-    time.sleep(3 * _interval(here))
+    time.sleep(6 * _interval(here))
 
 
 def _interval(here: Place) -> float:
@@ -105,11 +111,14 @@ def _interval(here: Place) -> float:
 
 
 def memory(programs: list[psutil.Popen]) -> int:
-    """Bytes that these programs and their children hold for themselves."""
+    """Resident bytes of these programs and their children.
+
+    What they share is counted for each, so that it makes no difference when a child writes on a page of its parent's.
+    """
     found = 0
     for program in programs:
         one = psutil.Process(program.pid)
-        found += sum(each.memory_full_info().uss for each in [one, *one.children(recursive=True)])
+        found += sum(each.memory_info().rss for each in [one, *one.children(recursive=True)])
     return found
 
 

@@ -1,4 +1,4 @@
-"""What beat puts on the queue, and when; beside RedBeat.
+"""What beat puts on the queue, and when; beside RedBeat and sqlalchemy-celery-beat.
 
 dispatch_10k: rows a second while all of 10,000 are due. two_beats: the same with a second beat; rows sent twice.
 late_100k: 100,000 rows at 10 s, everything taken off the queue at once: from when a row was due to its message; the
@@ -33,6 +33,11 @@ INTERVAL = 10.0
 #: Seconds: an interval in which no row falls due twice during a measurement.
 LONG = 1e7
 ROOT = pathlib.Path(__file__).parents[1]
+#: Module, scheduler, and of how many entries one is waited for: the slow one would take minutes for each run.
+PEERS = {
+    "celery-redbeat": ("benchmarks.redbeat_app", "redbeat.RedBeatScheduler", 2),
+    "sqlalchemy-celery-beat": ("benchmarks.sql_beat_app", "sqlalchemy_celery_beat.schedulers:DatabaseScheduler", 10),
+}
 
 
 class Taker:
@@ -103,16 +108,16 @@ def _beats(here: Place, count: int, rows: int) -> tuple[float, int]:
         taker.end()
 
 
-def _redbeat(here: Place, rows: int) -> float:
-    """RedBeat with as many entries, all due."""
-    here.environment.update(PYTHONPATH=str(ROOT), REDBEAT_URL=here.broker_url)
-    filling = [sys.executable, "-m", "benchmarks.redbeat_app", str(rows)]
+def _peer(here: Place, module: str, scheduler: str, share: int, *, rows: int) -> float:
+    """Another scheduler with as many entries, all due. share: of how many of them one is waited for."""
+    here.environment.update(PYTHONPATH=str(ROOT), BROKER_URL=here.broker_url, DATABASE_URL=here.database)
+    filling = [sys.executable, "-m", module, str(rows)]
     subprocess.run(filling, env=here.environment, cwd=here.home, check=True)
-    taker = Taker(here, "redbeat")
-    command = [sys.executable, "-m", "celery", "-A", "benchmarks.redbeat_app", "beat"]
-    beat = here.start("-S", "redbeat.RedBeatScheduler", "--max-interval", "1", command=command)
+    taker = Taker(here, "peer")
+    command = [sys.executable, "-m", "celery", "-A", module, "beat"]
+    beat = here.start("-S", scheduler, "--max-interval", "1", command=command)
     try:
-        return _rate(taker, rows // 2)
+        return _rate(taker, rows // share)
     finally:
         here.end(beat)
         taker.end()
@@ -122,15 +127,22 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
     rows = size.of(10_000, 500)
     with place(interval=LONG) as here:
         populate(here, rows, nodes=1, interval=LONG)
-        ours, peers = size.alternate(lambda: _beats(here, 1, rows)[0], lambda: _redbeat(here, rows))
-        yield measure.Figure(
-            name="dispatch_10k",
-            unit="rows/s",
-            runs=ours,
-            peer="celery-redbeat",
-            peer_runs=peers,
-            bar=("ratio", ">=", 10.0),
-        )
+        runs: dict[str, list[float]] = {"ours": [], **{name: [] for name in PEERS}}
+        for number in range(1 if size.quick else size.runs + 1):
+            rates = {"ours": _beats(here, 1, rows)[0]}
+            rates.update({name: _peer(here, *peer, rows=rows) for name, peer in PEERS.items()})
+            for name, rate in rates.items() if number or size.quick else ():
+                runs[name].append(rate)
+        ours = runs["ours"]
+        for figure, peer in zip(("dispatch_10k", "dispatch_10k.sql"), PEERS, strict=True):
+            yield measure.Figure(
+                name=figure,
+                unit="rows/s",
+                runs=ours,
+                peer=peer,
+                peer_runs=runs[peer],
+                bar=("ratio", ">=", 10.0),
+            )
         two = [_beats(here, 2, rows) for _ in range(len(ours))]
         yield measure.Figure(
             name="two_beats.duplicates", unit="rows", runs=[one for _, one in two], bar=("value", "<=", 0.0)
