@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from occo_celery.model import instance, status
 from occo_celery.uds import rows, tables
-from occo_celery.uds.sets import among
+from occo_celery.uds.sets import among, chosen
 
 _O = tables.operations
 
@@ -208,7 +208,10 @@ _DUE = (
     .cte("due")
 )
 _CLAIM_DUE = (
-    _O.update().where(_O.c.target.in_(sa.select(_DUE.c.target))).values(due=sa.bindparam("again")).returning(*_O.c)
+    _O.update()
+    .where(chosen(_O.c.target, sa.select(_DUE.c.target)))
+    .values(due=sa.bindparam("again"))
+    .returning(*_O.c)
 )
 
 

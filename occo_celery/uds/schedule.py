@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from occo_celery.model.message import Claim
 from occo_celery.uds import phases, tables
-from occo_celery.uds.sets import among
+from occo_celery.uds.sets import among, chosen
 
 _I = tables.infrastructures
 _S = tables.schedule
@@ -141,7 +141,7 @@ _DUE = (
 )
 _CLAIM_DUE = (
     _S.update()
-    .where(_S.c.infra_id.in_(sa.select(_DUE.c.infra_id)))
+    .where(chosen(_S.c.infra_id, sa.select(_DUE.c.infra_id)))
     .values(claim_token=sa.func.coalesce(_S.c.claim_token, sa.bindparam("token")), next_due=following(_NOW))
     .returning(_S.c.infra_id, _S.c.claim_token, _S.c.phase)
 )

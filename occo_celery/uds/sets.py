@@ -1,4 +1,6 @@
-"""Conditions on a set of identifiers in one parameter: the statement is the same however many they are.
+"""Conditions on a set of identifiers, by which PostgreSQL finds rows by their key however large a table is.
+
+In one parameter (``among``), the statement is the same however many they are.
 
 SQLAlchemy's own ``in_`` writes a parameter for each into the statement, so that it is written, parsed and planned
 anew for each number of them. Used by the statements of every pass.
@@ -45,6 +47,32 @@ class _Among(functions.FunctionElement[bool]):
 def among(column: sa.ColumnElement[str], name: str) -> sa.ColumnElement[bool]:
     """True for rows whose column is one of the identifiers that the parameter of that name holds."""
     return _Among(column, sa.bindparam(name, type_=_Identifiers()))
+
+
+class _Chosen(_Among):
+    """column, query"""
+
+    inherit_cache = True
+
+
+def chosen(column: sa.ColumnElement[str], query: sa.Select[tuple[str]]) -> sa.ColumnElement[bool]:
+    """True for rows whose column is one of the identifiers that a query finds, which are few.
+
+    As ``in_``, for which PostgreSQL would read the whole table, since it cannot know how few they are.
+    """
+    return _Chosen(column, query.scalar_subquery())
+
+
+@compiles(_Chosen, "postgresql")
+def _chosen_postgresql(element: _Chosen, compiler: Any, **options: Any) -> str:
+    column, query = (compiler.process(one, **options) for one in element.clauses)
+    return f"({column} = ANY(ARRAY{query}))"
+
+
+@compiles(_Chosen, "sqlite")
+def _chosen_sqlite(element: _Chosen, compiler: Any, **options: Any) -> str:
+    column, query = (compiler.process(one, **options) for one in element.clauses)
+    return f"({column} IN {query})"
 
 
 @compiles(_Among, "postgresql")
