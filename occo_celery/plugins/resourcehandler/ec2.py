@@ -11,6 +11,7 @@ is known for at least a day after its instance was terminated, so that what is l
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import os
@@ -19,9 +20,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import boto3
 import boto3.session
-from botocore import config, exceptions
+import botocore.session
+from botocore import config, exceptions, loaders
 
 from occo_celery import errors
 from occo_celery.plugins.resourcehandler import base, ec2_errors, ec2_listing, ec2_section
@@ -171,7 +172,10 @@ class Ec2Handler(base.ResourceHandler):
             retries={"total_max_attempts": 1},
             max_pool_connections=CONNECTIONS,
         )
+        core = botocore.session.Session()
+        core.register_component("data_loader", _models())
         session = boto3.session.Session(
+            botocore_session=core,
             aws_access_key_id=self._credentials.accesskey,
             aws_secret_access_key=self._credentials.secretkey,
             region_name=self._region,
@@ -180,6 +184,12 @@ class Ec2Handler(base.ResourceHandler):
             return session.client("ec2", endpoint_url=self._endpoint, config=settings)
         except ValueError as problem:
             raise errors.PermanentError(f"ec2: {self._endpoint}, {self._region}: {problem}") from problem
+
+
+@functools.cache
+def _models() -> Any:
+    """boto3's descriptions of EC2's calls: to read them takes a tenth of a second, and once a process is enough."""
+    return loaders.create_loader()
 
 
 #: The filter for all instances that are ours, or another installation's.
