@@ -15,6 +15,7 @@ import io
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -135,16 +136,16 @@ class _Layer:
                 answer = self._once((credential[2], asked["ClientToken"]), environ, asked)
             else:
                 answer = self._carry_out(environ)
-        return self._fail(fault, answer)
+        return self._fail(fault, answer, environ)
 
-    def _fail(self, fault: Mapping[str, Any], answer: _Answer) -> _Answer:
+    def _fail(self, fault: Mapping[str, Any], answer: _Answer, environ: Mapping[str, Any]) -> _Answer:
         """code, status, message, headers: such an answer, and nothing is done (but with after=True it is).
         hang_up: done, but the connection is closed without an answer. late: done, answered after so many seconds.
         garbage: done, answered with something that is not XML."""
         if "code" in fault:
             return _error(fault["status"], fault["code"], fault["message"], fault.get("headers"))
         if fault.get("hang_up"):
-            raise ConnectionAbortedError  # werkzeug closes the connection
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         time.sleep(fault.get("late", 0))
         return ("200 OK", [], fault["garbage"].encode()) if "garbage" in fault else answer
 
@@ -189,7 +190,8 @@ def _serve() -> None:
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
-    made = make_server("127.0.0.1", 0, _Layer(DomainDispatcherApplication(create_backend_app)), threaded=True)
+    layer = _Layer(DomainDispatcherApplication(create_backend_app))
+    made = make_server("127.0.0.1", 0, layer, threaded=True)
     print(made.port, flush=True)
     threading.Thread(target=made.serve_forever, daemon=True).start()
     sys.stdin.buffer.read()  # ends with whoever started it

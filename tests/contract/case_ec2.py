@@ -21,7 +21,7 @@ def make_case(tmp_path: pathlib.Path) -> cases.Case:
         "endpoint": cloud.endpoint,
         "regionname": ec2_cloud.REGION,
         "image_id": ec2_cloud.IMAGE,
-        "instance_type": "t2.micro",
+        "instance_type": "t3.micro",
     }
     client = cloud.client()
 

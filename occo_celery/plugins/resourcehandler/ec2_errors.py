@@ -97,8 +97,8 @@ def translated(*, write: bool, secrets: Iterable[str] = ()) -> Iterator[None]:
     except _PROBLEMS as problem:
         told = _words(problem)
         shown = _without(told, secrets)
-        # the SDK's own error goes along only if it tells no more than ours
-        raise _sorted(problem, shown[:LONGEST], write) from (problem if shown == told else None)
+        tells_more = shown != told or isinstance(problem, exceptions.ParamValidationError)
+        raise _sorted(problem, shown[:LONGEST], write) from (None if tells_more else problem)
 
 
 def _sorted(problem: Exception, words: str, write: bool) -> errors.ResourceError:
