@@ -37,6 +37,13 @@ class Ec2Section(pydantic.BaseModel):
     subnet_id: str | None = None
     tags: dict[str, str] = pydantic.Field(default={}, max_length=MOST_TAGS)
 
+    @pydantic.field_validator("endpoint", "regionname", "name")
+    @classmethod
+    def _is_no_template(cls, text: str | None) -> str | None:
+        if text is not None and ("{{" in text or "{%" in text):
+            raise ValueError("it must not be a template: the account is chosen before anything is rendered")
+        return text
+
     @pydantic.field_validator("endpoint")
     @classmethod
     def _is_url(cls, endpoint: str) -> str:

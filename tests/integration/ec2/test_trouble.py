@@ -33,8 +33,11 @@ def test_throttling_is_refused_for_as_long_as_was_asked_for_and_not_tried_again_
 
 
 @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "InstanceLimitExceeded"])
-def test_no_room_is_said_to_be_that(world: World, code: str) -> None:
-    world.cloud.fault("RunInstances", code=code, status=500 if code.startswith("Ins") else 400, message="none left")
+@pytest.mark.parametrize("side", ["", "Server."])
+def test_no_room_is_said_to_be_that(world: World, code: str, side: str) -> None:
+    world.cloud.fault(
+        "RunInstances", code=side + code, status=500 if code.startswith("Ins") else 400, message="none left"
+    )
     with pytest.raises(errors.CapacityError, match=f"{code}: none left"):
         world.handler().create(world.creation(new_id()))
 
@@ -159,6 +162,21 @@ def test_a_token_whose_instance_was_terminated_leads_to_what_is_left_of_it(world
     world.client.delete_tags(Resources=[first.instance_id], Tags=[{"Key": "occo_node_id"}])
     with pytest.raises(errors.PermanentError, match="IdempotentInstanceTerminated"):
         world.handler().create(creation)
+
+
+def test_of_several_under_a_tag_the_one_that_lives_is_adopted(world: World) -> None:
+    creation = world.creation(new_id())
+    first = world.handler().create(creation)
+    world.client.terminate_instances(InstanceIds=[first.instance_id])
+    tags = [{"Key": "occo_node_id", "Value": creation.node_id}]
+    stray = world.client.run_instances(
+        ImageId=ec2_cloud.IMAGE,
+        InstanceType="t3.micro",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )["Instances"][0]["InstanceId"]
+    assert world.handler().create(creation).instance_id == stray
 
 
 def test_a_drop_that_is_not_allowed_is_said_so(world: World) -> None:
