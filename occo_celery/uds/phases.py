@@ -44,7 +44,7 @@ _FILLED = (
     .where(_S.c.phase.in_(sa.bindparam("phases", expanding=True)), _S.c.infra_id != sa.bindparam("id"))
     .group_by(_S.c.phase)
 )
-_LONGEST = sa.select(_S.c.longest).where(_S.c.infra_id == sa.bindparam("id"))
+_PLACE = sa.select(_S.c.longest, _S.c.phase).where(_S.c.infra_id == sa.bindparam("id"))
 _MOVE = (
     _S.update()
     .where(_S.c.infra_id == sa.bindparam("id"), _S.c.phase != sa.bindparam("joined"))
@@ -53,10 +53,15 @@ _MOVE = (
 
 
 def join(connection: sa.Connection, infra_id: str, account: str, *, room: int) -> None:
-    """Give a managed infrastructure the first phase of the account that fewer than ``room`` others share."""
-    longest = connection.execute(_LONGEST, {"id": infra_id}).scalar()
-    if longest is None:
+    """Give a managed infrastructure the first phase of the account that fewer than ``room`` others share.
+
+    One that has joined others stays with them, however often it becomes ready again: where all phases are filled, it
+    would be alone in a new one.
+    """
+    place = connection.execute(_PLACE, {"id": infra_id}).first()
+    if place is None or place.phase != own(infra_id, place.longest):
         return
+    longest = place.longest
     phases = candidates(infra_id, account, longest)
     filled = dict(tuple(row) for row in connection.execute(_FILLED, {"phases": phases, "id": infra_id}))
     joined = next((phase for phase in phases if filled.get(phase, 0) < room), phases[-1])

@@ -8,6 +8,7 @@ next due, under the same token, so that a message that was only late is still go
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -159,22 +160,21 @@ def claim_due(connection: sa.Connection, *, now: float, limit: int, token: str, 
     return [
         Claim(token=key, infra_ids=tuple(some))
         for key, by_phase in by_token.items()
-        for some in _packed([by_phase[phase] for phase in sorted(by_phase)], batch)
+        for some in packed([by_phase[phase] for phase in sorted(by_phase)], batch)
     ]
 
 
-def _packed(groups: Sequence[Sequence[str]], batch: int) -> Iterator[Sequence[str]]:
-    """Sets of up to batch members; a group is divided only where it is larger than that."""
-    filling: list[str] = []
-    for group in groups:
-        if len(filling) + len(group) > batch and filling:
-            yield filling
-            filling = []
-        filling = [*filling, *group]
-        while len(filling) > batch:
-            yield filling[:batch]
-            filling = filling[batch:]
-    if filling:
+def packed(groups: Sequence[Sequence[str]], batch: int) -> Iterator[Sequence[str]]:
+    """Sets of up to batch members; a group is divided only where it is larger than that.
+
+    Large ones are filled up with small ones: a message costs more than what is in it.
+    """
+    parts = (group[start : start + batch] for group in groups for start in range(0, len(group), batch))
+    waiting = deque(sorted(parts, key=len))
+    while waiting:
+        filling = [*waiting.pop()]
+        while waiting and len(filling) + len(waiting[0]) <= batch:
+            filling += waiting.popleft()
         yield filling
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from occo_celery.uds import phases, schedule, tables
 from occo_celery.uds.store import Store
@@ -42,6 +44,17 @@ def test_joining_again_changes_nothing(store: Store) -> None:
         assert Counter(connection.execute(sa.select(tables.schedule.c.phase)).scalars()) == before
 
 
+def test_who_has_joined_stays_where_others_have_left_room_before(store: Store) -> None:
+    joined(store, 6, "a", room=3)
+    with store.write() as connection:
+        (place,) = connection.execute(sa.select(tables.schedule.c.phase).where(tables.schedule.c.infra_id == "a5"))
+        schedule.delete(connection, "a0")
+        phases.join(connection, "a5", "a", room=3)
+        assert connection.execute(
+            sa.select(tables.schedule.c.phase).where(tables.schedule.c.infra_id == "a5")
+        ).all() == [place]
+
+
 def test_what_is_not_managed_any_more_joins_nobody(store: Store) -> None:
     with store.write() as connection:
         phases.join(connection, "nobody", "a", room=3)
@@ -76,3 +89,17 @@ def test_a_group_larger_than_a_message_is_divided(store: Store) -> None:
     with store.write() as connection:
         claims = schedule.claim_due(connection, now=NOW + 2 * INTERVAL, limit=100, token="t", batch=3)
     assert sorted(len(claim.infra_ids) for claim in claims) == [1, 3, 3]
+
+
+@given(st.lists(st.integers(1, 30), max_size=40), st.integers(1, 12))
+def test_messages_are_filled_and_no_group_is_divided_that_fits(sizes: list[int], batch: int) -> None:
+    groups = [[f"{group}-{number}" for number in range(size)] for group, size in enumerate(sizes)]
+    sets = [list(some) for some in schedule.packed(groups, batch)]
+    assert sorted(one for some in sets for one in some) == sorted(one for group in groups for one in group)
+    assert all(0 < len(some) <= batch for some in sets)
+    for group in groups:
+        holders = [some for some in sets if set(some) & set(group)]
+        assert len(holders) == -(-len(group) // batch), "as few as can be"
+    # No two could have been one.
+    smallest = sorted(map(len, sets))[:2]
+    assert len(smallest) < 2 or sum(smallest) > batch

@@ -157,6 +157,20 @@ def test_three_beats_at_once_share_the_rows(store: Store) -> None:
     assert times == dict.fromkeys((f"i{number}" for number in range(count)), 1)
 
 
+def test_a_detach_that_commits_while_a_lease_waits_for_it_is_seen(store: Store) -> None:
+    """The lease's statement began before, and saw the infrastructure as it was."""
+    claim, leased = managed(store, "i"), []
+    taking = threading.Thread(target=lambda: leased.append(lease(store, claim)))
+    with store.write() as connection:
+        infrastructures.change(connection, "i", attach_epoch=2)
+        schedule.delete(connection, "i")
+        taking.start()
+        taking.join(0.3)
+        assert taking.is_alive(), "it waits for the row"
+    taking.join()
+    assert leased == [0]
+
+
 def claim_few(store: Store, token: str) -> list[Claim]:
     with store.write() as connection:
         return list(schedule.claim_due(connection, now=NOW + 20, limit=7, token=token, batch=200))
