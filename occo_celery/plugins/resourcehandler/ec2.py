@@ -25,13 +25,15 @@ import botocore.session
 from botocore import config, exceptions, loaders
 
 from occo_celery import errors
-from occo_celery.plugins.resourcehandler import base, ec2_errors, ec2_listing, ec2_section
+from occo_celery.plugins.resourcehandler import base, ec2_errors, ec2_listing, ec2_section, user_data
 
 #: Values that a filter of DescribeInstances may have, and instances that a page of it may show (EC2 API Reference).
 FILTER_VALUES = 200
 PAGE = 1000
 #: Characters of a ClientToken.
 TOKEN = 64
+#: Bytes of user data, before they are encoded as base64 (EC2 User Guide, "Run commands at launch").
+USER_DATA = 16 * 1024
 #: Time limits that there are clients for, seconds: those of a client of boto3 cannot be changed.
 LIMITS = (1, 2, 4, 8, 16, 32, 64)
 #: Connections that a client keeps for threads that call at the same time.
@@ -68,9 +70,10 @@ class Ec2Handler(base.ResourceHandler):
         deadline = time.monotonic() + creation.timeout
         secrets = (self._credentials.secretkey, creation.user_data or "")
         with ec2_errors.translated(write=True, secrets=secrets):
+            told = _parameters(creation, section)
             client = self._client(deadline, errors.TransientError)
             try:
-                made = client.run_instances(**_parameters(creation, section))["Instances"][0]
+                made = client.run_instances(**told)["Instances"][0]
             except exceptions.ClientError as problem:
                 used = ec2_errors.code_of(problem) in ec2_errors.TOKEN_USED
                 earlier = self._earlier(creation.node_id, deadline) if used else None
@@ -218,7 +221,7 @@ def _parameters(creation: base.Creation, section: ec2_section.Ec2Section) -> dic
         ec2_listing.NODE_NAME: creation.node_name,
     }
     optional = {
-        "UserData": creation.user_data,
+        "UserData": creation.user_data and user_data.fitting(creation.user_data, USER_DATA, "EC2"),
         "KeyName": section.key_name,
         "SecurityGroupIds": section.security_group_ids,
         "SubnetId": section.subnet_id,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import os
+import random
 import uuid
 
 import pytest
 
+from occo_celery import errors
 from occo_celery.model import status
 from tests.integration.ec2.conftest import TIMEOUT, World
 
@@ -52,6 +56,18 @@ def test_few_of_very_many_are_looked_at_by_name(world: World, monkeypatch: pytes
     assert set(found) == set(node_ids[:4])
     assert all(len(listed) == 1 for listed in found.values())
     assert len(world.cloud.calls()) == 1 + 2, "one of four pages showed that there are more"
+
+
+def test_large_user_data_are_compressed_and_what_is_too_large_is_never_sent(world: World) -> None:
+    text = "#cloud-config\n" + "# a comment\n" * 2000
+    made = world.handler().create(world.creation("node-of-size", user_data=text))
+    told = world.client.describe_instance_attribute(InstanceId=made.instance_id, Attribute="userData")
+    assert gzip.decompress(base64.b64decode(told["UserData"]["Value"])).decode() == text
+    assert world.handler().create(world.creation("node-of-size", user_data=text)) == made, "by the same token"
+    world.cloud.calls()
+    with pytest.raises(errors.PermanentError, match="EC2 takes 16,384"):
+        world.handler().create(world.creation("other", user_data=random.Random(1).randbytes(20_000).hex()))
+    assert world.cloud.calls() == []
 
 
 def test_tags_of_users_beside_ours(world: World) -> None:
