@@ -7,6 +7,7 @@ is repaired by the next pass. The failure of one infrastructure touches no other
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -187,12 +188,18 @@ class Enactor:
 
     def _judge(self, assessed: Sequence[instance.Instance], now: float) -> breaker.Judgement:
         """On which accounts healing waits. Costs nothing while nothing is lost."""
-        concerned = {one.account for one in breaker.lost(assessed) if one.account is not None}
-        if not concerned:
+        lost = Counter(one.account for one in breaker.lost(assessed) if one.account is not None)
+        if not lost:
             return breaker.Judgement(held={}, opened=())
+        policy = self._limits.breaker
         with self._store.read() as connection:
-            standings = accounts.standings(connection, concerned, since=now - breaker.WINDOW)
-        return breaker.judge(assessed, standings, self._limits.breaker, now=now)
+            standings = accounts.standings(
+                connection,
+                lost.keys(),
+                since=now - breaker.WINDOW,
+                most=lambda name, losses: breaker.enough(losses + lost[name], policy),
+            )
+        return breaker.judge(assessed, standings, policy, now=now)
 
     def _plan(
         self,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """For the breaker. instances: on the account, with the lost ones that are gone already; losses: how many were
-    lost lately; breaker_at: when the breaker last opened, seconds since the epoch."""
+    """For the breaker. instances: on the account, with the lost ones that are gone already, counted as far as it
+    matters; losses: how many were lost lately; breaker_at: when the breaker last opened, seconds since the epoch."""
 
     instances: int
     losses: int

@@ -41,6 +41,14 @@ def lost(instances: Iterable[Instance]) -> list[Instance]:
     return [one for one in instances if one.lifecycle is Lifecycle.RUNNING and one.status in LOST]
 
 
+def enough(losses: int, policy: Policy) -> int:
+    """Up to how many instances of an account have to be counted to judge so many losses: with as many, or more, they
+    are not more than the share."""
+    if losses < policy.least or not policy.share:
+        return 0
+    return int(losses / policy.share) + 1
+
+
 def judge(
     instances: Iterable[Instance], standings: Mapping[str, Standing], policy: Policy, *, now: float
 ) -> Judgement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,33 +61,41 @@ def missed(connection: sa.Connection, account: str, *, reason: str, now: float, 
     )
 
 
-_THERE = (
-    sa.select(_N.c.account, sa.func.count(), sa.func.count(sa.case((_N.c.lost_at >= sa.bindparam("since"), 1))))
-    .where(among(_N.c.account, "names"), _N.c.lifecycle != instance.Lifecycle.PLANNED.value)
-    .group_by(_N.c.account)
+_LOST, _GONE = (
+    sa.select(table.c.account, sa.func.count())
+    .where(among(table.c.account, "names"), table.c.lost_at >= sa.bindparam("since"))
+    .group_by(table.c.account)
+    for table in (_N, _X)
 )
-_GONE = (
-    sa.select(_X.c.account, sa.func.count(), sa.func.count())
-    .where(among(_X.c.account, "names"), _X.c.lost_at >= sa.bindparam("since"))
-    .group_by(_X.c.account)
+_THERE = sa.select(sa.func.count()).select_from(
+    sa.select(_N.c.node_id)
+    .where(_N.c.account == sa.bindparam("name"), _N.c.lifecycle != instance.Lifecycle.PLANNED.value)
+    .limit(sa.bindparam("most"))
+    .subquery()
 )
 _BREAKERS = sa.select(_A.c.account, _A.c.breaker_at).where(among(_A.c.account, "names"))
 
 
-def standings(connection: sa.Connection, names: Collection[str], *, since: float) -> dict[str, accounts.Standing]:
-    """What the breaker has to know of these accounts. since: losses count from then on."""
-    there = dict.fromkeys(names, 0)
-    losses = dict.fromkeys(names, 0)
-    for statement in (_THERE, _GONE):
-        for name, instances, lost in connection.execute(statement, {"names": names, "since": since}):
-            there[name] += instances
-            losses[name] += lost
+def standings(
+    connection: sa.Connection, names: Collection[str], *, since: float, most: Callable[[str, int], int]
+) -> dict[str, accounts.Standing]:
+    """What the breaker has to know of these accounts.
+
+    since: losses count from then on. most: of an account with so many losses, up to how many instances are to be
+    counted; there may be hundreds of thousands.
+    """
+    asked = {"names": names, "since": since}
+    lost, gone = (dict(tuple(row) for row in connection.execute(one, asked)) for one in (_LOST, _GONE))
     opened = connection.execute(_BREAKERS, {"names": names})
     breakers = {row.account: row.breaker_at for row in opened}
-    return {
-        name: accounts.Standing(instances=there[name], losses=losses[name], breaker_at=breakers.get(name))
-        for name in names
-    }
+    found = {}
+    for name in names:
+        losses = lost.get(name, 0) + gone.get(name, 0)
+        there = connection.execute(_THERE, {"name": name, "most": most(name, losses)}).scalar_one()
+        found[name] = accounts.Standing(
+            instances=there + gone.get(name, 0), losses=losses, breaker_at=breakers.get(name)
+        )
+    return found
 
 
 def open_breaker(connection: sa.Connection, account: str, *, now: float) -> None:

@@ -79,7 +79,7 @@ nodes = sa.Table(
     sa.Column("reason_arguments", Json, nullable=False),
     sa.Column("reason_since", Time, nullable=False),
     sa.Column("version", sa.Integer, nullable=False, default=1),
-    sa.Column("account", sa.Text, index=True),
+    sa.Column("account", sa.Text),
     sa.Column("instance_id", sa.Text),
     sa.Column("addresses", Json, nullable=False),
     sa.Column("implementation", Json),
@@ -95,6 +95,7 @@ nodes = sa.Table(
     sa.Column("lost_at", Time),
     # To be replaced, and how: "rolling" (when its replacement is ready) or "recreate" (first it, then the new one).
     sa.Column("outdated", Word),
+    sa.Index("ix_nodes_account_lost_at", "account", "lost_at"),
 )
 
 nodes_archive = sa.Table(

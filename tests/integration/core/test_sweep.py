@@ -12,6 +12,7 @@ from occo_celery import errors
 from occo_celery.plugins.resourcehandler import base
 from occo_celery.uds import accounts, migrate, nodes, tables
 from occo_celery.uds.store import Store
+from tests import older
 from tests.world import Death, World
 
 ONE: dict[str, Any] = {"infra_name": "one", "nodes": [{"name": "a", "type": "t"}]}
@@ -281,10 +282,7 @@ def test_accounts_in_use_before_the_upgrade_are_swept_at_once(store: Store) -> N
         for column in ("implementation", "sweep_due", "suspects"):
             connection.execute(sa.text(f"ALTER TABLE accounts DROP COLUMN {column}"))
         connection.execute(sa.text("CREATE INDEX ix_infrastructures_pass_token ON infrastructures (pass_token)"))
-        connection.execute(sa.text("DROP INDEX ix_schedule_phase"))
-        for column in ("longest", "pace"):
-            connection.execute(sa.text(f"ALTER TABLE schedule DROP COLUMN {column}"))
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
+        older.go_back(connection, "0002")
         command.upgrade(config, "head")
         found = {one.account: one for one in accounts.known(connection)}
     assert {name: one.implementation for name, one in found.items()} == {

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from occo_celery import errors
 from occo_celery.uds import migrate, schedule, version
 from occo_celery.uds.store import Store
+from tests import older
 from tests.integration.uds.test_schedule import managed
 
 
@@ -23,10 +24,7 @@ def test_upgrading_again_changes_nothing(store: Store) -> None:
 def test_an_interval_from_before_the_upgrade_stays_as_it_is(store: Store) -> None:
     managed(store, "i", interval=7.0)
     with store.write() as connection:
-        connection.execute(sa.text("DROP INDEX ix_schedule_phase"))
-        for column in ("longest", "pace"):
-            connection.execute(sa.text(f"ALTER TABLE schedule DROP COLUMN {column}"))
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
+        older.go_back(connection, "0004")
     assert migrate.upgrade(store) == migrate.head()
     assert migrate.differences(store) == []
     with store.read() as connection:

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from occo_celery.model.message import Claim
-from occo_celery.uds import leases, operations, schedule, tables
+from occo_celery.uds import accounts, leases, operations, schedule, tables
 from occo_celery.uds.sets import among
 from occo_celery.uds.store import Store
 from tests.integration.uds.test_schedule import managed
@@ -30,6 +30,7 @@ STATEMENTS: dict[str, Callable[[sa.Connection], Any]] = {
     "glances": lambda connection: leases.glances(connection, IDS),
     "read": lambda connection: leases.read(connection, "p", IDS),
     "release": lambda connection: leases.release(connection, "p", IDS),
+    "standings": lambda connection: accounts.standings(connection, ["one"], since=1.0, most=lambda *_: 5),
     "claim schedule": lambda connection: schedule.claim_due(connection, now=1e10, limit=5, token="t", batch=5),
     "claim operations": lambda connection: operations.claim_due(connection, now=1e10, limit=5, resend=1.0),
     "finish": lambda connection: schedule.finish(connection, STEADY, RELEASED, now=1.0, duration=0.1),

@@ -1,0 +1,37 @@
+"""The breaker judges by as many instances as matter."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from occo_celery.model.account import Standing
+from occo_celery.model.status import NodeStatus
+from occo_celery.planner import breaker
+from tests.unit.planner import making
+
+NOW = 5000.0
+POLICIES = st.builds(
+    breaker.Policy, share=st.sampled_from([0.0, 0.1, 0.3, 1 / 3, 0.5, 0.7, 1.0]), least=st.integers(0, 6)
+)
+
+
+@given(POLICIES, st.integers(0, 12), st.integers(1, 5), st.integers(0, 60))
+def test_counting_no_further_changes_no_judgement(
+    policy: breaker.Policy, losses: int, fresh: int, instances: int
+) -> None:
+    lost = [
+        making.an_instance(number, "a", "ready", account="one", status=NodeStatus.FAILED, lost_at=NOW)
+        for number in range(fresh)
+    ]
+    counted = min(instances, breaker.enough(losses + fresh, policy))
+    judgements = [
+        breaker.judge(lost, {"one": Standing(instances=there, losses=losses)}, policy, now=NOW)
+        for there in (instances, counted)
+    ]
+    assert judgements[0] == judgements[1]
+
+
+def test_few_losses_need_no_count() -> None:
+    assert breaker.enough(4, breaker.Policy(share=0.3, least=5)) == 0
+    assert breaker.enough(6, breaker.Policy(share=0.3, least=5)) == 21
