@@ -75,6 +75,7 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
                 yield measure.Figure(name="memory_b", unit="bytes", runs=[more], bar=("value", "<=", 1000.0))
             seen = hold(here, count, seconds)
             notes.append(f"{count}: {seen.text()}")
+            print(f"  {notes[-1]}", flush=True)
             if seen.all:
                 held = count
                 break
@@ -189,8 +190,9 @@ def _is_replaced(here: Place, infra_id: str) -> bool:
     """Five live instances, one of them born after the population."""
     with sqlite3.connect(here.home / "cloud.sqlite") as cloud:
         alive = cloud.execute(
-            "SELECT count(*) FROM instances WHERE infra_id = ? AND killed_at IS NULL AND dropped_at IS NULL",
-            (infra_id,),
+            "SELECT count(*) FROM instances"
+            " WHERE endpoint = ? AND infra_id = ? AND killed_at IS NULL AND dropped_at IS NULL",
+            (here.cloud.endpoint, infra_id),
         ).fetchone()[0]
     return bool(alive == NODES)
 
