@@ -156,15 +156,14 @@ class Ec2Handler(base.ResourceHandler):
     def _client(self, deadline: float, late: type[errors.ResourceError]) -> Any:
         """The client for one call that must end by the deadline (time.monotonic). Made when first used, in the
         process that uses it: connections do not survive a fork. Raises ``late`` when less than a second is left."""
-        left = deadline - time.monotonic()
-        limit = max((limit for limit in LIMITS if limit <= left), default=None)
-        if limit is None:
-            raise late(f"{self._endpoint}: no time was left for the call")
-        with self._lock:
-            key = (os.getpid(), limit)
-            if key not in self._clients:
-                self._clients[key] = self._connect(limit)
-            return self._clients[key]
+        while (left := deadline - time.monotonic()) >= LIMITS[0]:
+            key = (os.getpid(), max(limit for limit in LIMITS if limit <= left))
+            with self._lock:
+                if key in self._clients:
+                    return self._clients[key]
+                self._clients[key] = self._connect(key[1])
+            # to make one takes up to a second: what is left then is counted again
+        raise late(f"{self._endpoint}: no time was left for the call")
 
     def _connect(self, limit: int) -> Any:
         """A client whose calls take so many seconds at most, a fourth of them for the connection. The core is what

@@ -21,7 +21,7 @@ from tests import brokers
 ONE = Claim(token="t", infra_ids=("i1",), name="shop")
 CHAIN = Chain(infra_id="i1", token="t", stage=0, levels=2, name="shop")
 #: Seconds that a publish may take on a busy machine; a broker is waited for PATIENCE long.
-SOON = dispatch.PATIENCE + 1.5
+SOON = dispatch.PATIENCE * 5
 
 
 def made(url: str, **celery: Any) -> dispatch.Dispatch:

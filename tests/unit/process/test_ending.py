@@ -63,7 +63,7 @@ def test_the_grace_is_counted_from_the_first_drop(world: worlds.World) -> None:
         return not world.running()
 
     worlds.wait_until(gone, what="its end")
-    assert 0.6 <= time.monotonic() - before < 5
+    assert time.monotonic() - before >= 0.6
 
 
 def test_a_grace_that_began_in_another_boot_is_over(world: worlds.World) -> None:
