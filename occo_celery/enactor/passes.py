@@ -48,8 +48,8 @@ class Work:
     """What the lease gave us.
 
     leased: infrastructures of which everything was read, with their descriptions and requests. calm: those that seem
-    to be as they should be, with a glance at their instances. silent: accounts that are not to be asked. shaky: those
-    that missed an answer lately.
+    to be as they should be, with a glance at their instances. kinds: what is to be known of these. silent: accounts
+    that are not to be asked. shaky: those that missed an answer lately.
     """
 
     leased: Sequence[leases.Leased]
@@ -58,6 +58,7 @@ class Work:
     silent: Mapping[str, str]
     shaky: Collection[str] = ()
     calm: Mapping[str, Sequence[leases.Glance]] = field(default_factory=dict)
+    kinds: Mapping[str | None, observe.Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,7 @@ class Enactor:
         return Findings(steady=steady, drafts=drafts, answers=answers, opened=judgement.opened, now=now)
 
     def _begin(self, connection: sa.Connection, taken: Sequence[leases.Taken], token: str, now: float) -> Work:
-        calm = self._calm(connection, taken)
+        calm, kinds = self._calm(connection, taken)
         work = self._read(connection, token, [one.infra_id for one in taken if one.infra_id not in calm])
         names = {glance.account for some in calm.values() for glance in some if glance.shaky}
         names |= {node.account for one in work.leased for node in one.instances if node.account is not None}
@@ -134,18 +135,25 @@ class Enactor:
             if until is not None
             and not (until <= now and accounts.probe(connection, name, seen=until, until=now + SILENCE))
         }
-        return replace(work, calm=calm, silent=silent, shaky=shaky.keys())
+        return replace(work, calm=calm, kinds=kinds, silent=silent, shaky=shaky.keys())
 
     def _calm(
         self, connection: sa.Connection, taken: Sequence[leases.Taken]
-    ) -> Mapping[str, Sequence[leases.Glance]]:
-        """Those of which nothing needs to be known but what the clouds list."""
+    ) -> tuple[Mapping[str, Sequence[leases.Glance]], Mapping[str | None, observe.Kind]]:
+        """Those of which nothing needs to be known but what the clouds list, and the kinds of their instances."""
         ready = [one.infra_id for one in taken if one.ready]
-        return {
+        found = leases.glances(connection, ready) if ready else {}
+        kinds = self._observer.kinds(
+            {glance.made_from for some in found.values() for glance in some if glance.made_from is not None},
+            lambda wanted: leases.implementations(connection, found, wanted),
+        )
+        listed = {made_from for made_from, kind in kinds.items() if kind.listed}
+        calm = {
             infra_id: some
-            for infra_id, some in (leases.glances(connection, ready) if ready else {}).items()
-            if all(glance.settled and self._observer.is_listed(glance.implementation) for glance in some)
+            for infra_id, some in found.items()
+            if all(glance.settled and glance.made_from in listed for glance in some)
         }
+        return calm, kinds
 
     def _read(self, connection: sa.Connection, token: str, infra_ids: Collection[str]) -> Work:
         """Everything of these infrastructures."""
@@ -172,7 +180,7 @@ class Enactor:
 
     def _observe(self, work: Work) -> observe.Answers:
         glances = [glance for some in work.calm.values() for glance in some]
-        return self._observer.observe(self._looks(work), work.silent, glances)
+        return self._observer.observe(self._looks(work), work.silent, glances, work.kinds)
 
     def _looks(self, work: Work) -> Sequence[observe.Look]:
         return [

@@ -5,6 +5,7 @@ Most infrastructures are as they should be and stay so: of those a pass reads a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -36,8 +37,8 @@ class Taken(NamedTuple):
 
 class Glance(NamedTuple):
     """An instance of a ready infrastructure: what must be seen again for it to be as it was. settled: by its row it
-    is ready, and nothing is held against it. shaky: its account missed an answer lately. addresses, implementation:
-    JSON as it is stored."""
+    is ready, and nothing is held against it. shaky: some account missed an answer lately. addresses: JSON as it is
+    stored. made_from: stands for its implementation, the same for all that have the same one."""
 
     infra_id: str
     node_id: str
@@ -46,7 +47,7 @@ class Glance(NamedTuple):
     account: str
     instance_id: str
     addresses: str
-    implementation: str
+    made_from: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def take(connection: sa.Connection, claim: Claim, *, now: float, until: float, p
     The condition on attach_epoch is evaluated on the locked row: a detach that commits meanwhile is seen.
     """
     parameters = {"token": claim.token, "infra_ids": claim.infra_ids, "now": now, "taken": pass_token, "until": until}
-    taken = connection.execute(_TAKE, parameters)
+    taken = connection.execute(_TAKE, parameters).all()
     return [Taken(infra_id, wake, ready=since is not None) for infra_id, wake, since in taken]
 
 
@@ -93,28 +94,37 @@ _SETTLED = sa.and_(
     _N.c.reason_code == "ready",
     *(column.is_(None) for column in (_N.c.outdated, _N.c.failing_since, _N.c.missing_since, _N.c.lost_at)),
 )
-_GLANCES = (
-    sa.select(
-        _N.c.infra_id,
-        _N.c.node_id,
-        _SETTLED,
-        sa.func.coalesce(_A.c.misses, 0) > 0,
-        _N.c.account,
-        _N.c.instance_id,
-        sa.cast(_N.c.addresses, sa.Text),
-        sa.cast(_N.c.implementation, sa.Text),
-    )
-    .select_from(_N.outerjoin(_A, _A.c.account == _N.c.account))
-    .where(among(_N.c.infra_id, "infra_ids"))
-)
+_GLANCES = sa.select(
+    _N.c.infra_id,
+    _N.c.node_id,
+    _SETTLED,
+    sa.exists().where(_A.c.misses > 0),  # asked once a statement, not for each row: few accounts ever miss one
+    _N.c.account,
+    _N.c.instance_id,
+    sa.cast(_N.c.addresses, sa.Text),
+    _N.c.implementation_hash,
+).where(among(_N.c.infra_id, "infra_ids"))
 
 
 def glances(connection: sa.Connection, infra_ids: Collection[str]) -> Mapping[str, Sequence[Glance]]:
     """The instances of ready infrastructures, by infra_id; one that has none is left out."""
     found: dict[str, list[Glance]] = {}
-    for row in connection.execute(_GLANCES, {"infra_ids": infra_ids}):
+    for row in connection.execute(_GLANCES, {"infra_ids": infra_ids}).all():
         found.setdefault(row[0], []).append(Glance._make(row))
     return found
+
+
+_IMPLEMENTATIONS = sa.select(_N.c.implementation_hash, sa.cast(_N.c.implementation, sa.Text)).where(
+    among(_N.c.infra_id, "infra_ids"), among(_N.c.implementation_hash, "wanted")
+)
+
+
+def implementations(
+    connection: sa.Connection, infra_ids: Collection[str], wanted: Collection[str]
+) -> Mapping[str, Mapping[str, Any]]:
+    """What instances of these infrastructures were made from, by the ``made_from`` of a glance."""
+    found = connection.execute(_IMPLEMENTATIONS, {"infra_ids": infra_ids, "wanted": wanted}).all()
+    return {key: json.loads(text) for key, text in dict(tuple(row) for row in found).items()}
 
 
 _READ = (
@@ -168,7 +178,7 @@ def release(connection: sa.Connection, pass_token: str, infra_ids: Collection[st
     The first statement of the recording transaction: the rows stay locked until it ends, so what is written after
     it is fenced by the token.
     """
-    ended = connection.execute(_RELEASE, {"token": pass_token, "infra_ids": infra_ids})
+    ended = connection.execute(_RELEASE, {"token": pass_token, "infra_ids": infra_ids}).all()
     return {
         infra_id: Released(infra_id=infra_id, wake=wake, generation=generation, name=name)
         for infra_id, wake, generation, name in ended

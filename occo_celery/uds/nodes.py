@@ -113,8 +113,11 @@ def observed(connection: sa.Connection, node_id: str, version: int, **values: An
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    reason = values.pop("reason", None)
-    return rows.of_table(_N, {**values, **(rows.reason_columns(reason) if reason is not None else {})})
+    if (reason := values.pop("reason", None)) is not None:
+        values |= rows.reason_columns(reason)
+    if "implementation" in values:
+        values |= rows.implementation_columns(values["implementation"])
+    return rows.of_table(_N, values)
 
 
 def mark(connection: sa.Connection, node_id: str, outdated: instance.Replacement | None) -> None:

@@ -1,7 +1,10 @@
-"""Rows become values of the model here, and values rows; nobody else knows the columns of a reason."""
+"""Rows become values of the model here, and values rows; nobody else knows the columns of a reason, or which go
+together."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +20,18 @@ def of_table(table: sa.Table, values: dict[str, Any]) -> dict[str, Any]:
     for name in values:
         table.c[name]
     return values
+
+
+def hash_of(text: str) -> str:
+    """What stands for a text by which rows are told apart."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def implementation_columns(implementation: Mapping[str, Any] | None) -> dict[str, Any]:
+    if implementation is None:
+        return {"implementation": None, "implementation_hash": None}
+    text = json.dumps(implementation, sort_keys=True)
+    return {"implementation": dict(implementation), "implementation_hash": hash_of(text)}
 
 
 def reason_columns(reason: status.Reason) -> dict[str, Any]:
@@ -38,7 +53,7 @@ def reason_of(row: Mapping[str, Any], prefix: str = "") -> status.Reason | None:
 
 #: What a node instance is read from: its row and the operation that holds it, if any.
 INSTANCE = sa.select(
-    *(column for column in tables.nodes.c if column is not tables.nodes.c.inputs),
+    *(column for column in tables.nodes.c if column.name not in ("inputs", "implementation_hash")),
     sa.cast(tables.nodes.c.inputs, sa.Text).label("inputs"),
     tables.operations.c.attempts.label("operation_attempts"),
     tables.operations.c.retry_at.label("operation_retry_at"),

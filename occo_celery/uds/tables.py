@@ -83,6 +83,7 @@ nodes = sa.Table(
     sa.Column("instance_id", sa.Text),
     sa.Column("addresses", Json, nullable=False),
     sa.Column("implementation", Json),
+    sa.Column("implementation_hash", sa.String(32)),
     sa.Column("position", sa.Integer),
     sa.Column("inputs", Json),
     sa.Column("context_hash", sa.String(64)),

@@ -397,8 +397,8 @@ MUTANTS = (
         guard="glance",
         name="a glance is enough also for what has not settled",
         file="enactor/passes.py",
-        old="if all(glance.settled and self",
-        new="if all(self",
+        old="glance.settled and glance.made_from in listed",
+        new="glance.made_from in listed",
         hunts=((LIFE, "holds_against"),),
     ),
     Mutant(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pydantic
 
@@ -52,9 +52,8 @@ class Creation:
     timeout: float = 20.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One instance that the cloud lists under our tags.
+class Seen(NamedTuple):
+    """One instance that the cloud lists under our tags (a tuple, as lists are made of thousands of them).
 
     state: READY (it runs; health is others' concern), PENDING, SHUTDOWN, FAILED or UNKNOWN.
     addresses: in Occopus' order, the one that other nodes should use first; empty until known.

@@ -10,7 +10,6 @@ is known for at least a day after its instance was terminated, so that what is l
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import itertools
@@ -81,7 +80,7 @@ class Ec2Handler(base.ResourceHandler):
                     raise
                 return earlier
         seen = ec2_listing.seen(made, time.time())
-        return dataclasses.replace(seen, node_id=creation.node_id, infra_id=creation.infra_id)
+        return seen._replace(node_id=creation.node_id, infra_id=creation.infra_id)
 
     def _earlier(self, node_id: str, deadline: float) -> base.Seen | None:
         """What a used token made: rather what lives than what was terminated; None if nothing is listed."""

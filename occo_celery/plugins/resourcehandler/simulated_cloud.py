@@ -61,8 +61,8 @@ class Instance(NamedTuple):
     """One row of the cloud (a tuple, as a list makes thousands of them). Times are seconds since the epoch, None for
     what has not, or will never, come.
 
-    user_data: not told in lists. killed_at: it died on its own. dropped_at: a drop was carried out.
-    gone_at: from then on it is not there at all.
+    node_name, image, instance_type, user_data: not told in lists. killed_at: it died on its own. dropped_at: a drop
+    was carried out. gone_at: from then on it is not there at all.
     """
 
     number: int
@@ -115,7 +115,7 @@ class Instance(NamedTuple):
 PAGE = 1000
 COLUMNS = ", ".join(Instance._fields)
 SELECT = f"SELECT {COLUMNS} FROM instances WHERE endpoint = ?"  # noqa: S608  # column names of ours only
-LIST = SELECT.replace("user_data", "NULL")  # thousands of them, and each may be long
+LIST = SELECT.replace("node_name, image, instance_type, user_data", "'', '', '', NULL")  # which lists do not tell
 LISTED = "created <= ? AND (gone_at IS NULL OR gone_at > ?) ORDER BY number"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from occo_celery.model import instance
-from occo_celery.uds import accounts, infrastructures, leases, nodes, tables
+from occo_celery.uds import accounts, infrastructures, leases, nodes, rows, tables
 from occo_celery.uds.store import Store
 from tests.integration.uds.test_schedule import NOW, managed
 
@@ -18,7 +18,7 @@ READY: dict[str, Any] = {
     "account": "one",
     "instance_id": "i-1",
     "addresses": ["10.0.0.1"],
-    "implementation": {"resource": {"type": "x"}},
+    **rows.implementation_columns({"resource": {"type": "x"}}),
 }
 #: Each by itself is a reason to look closer.
 UNSETTLED: tuple[dict[str, Any], ...] = (
@@ -44,7 +44,15 @@ def glance_of(store: Store, **changes: Any) -> leases.Glance:
 
 def test_a_ready_instance_is_settled(store: Store) -> None:
     glance = glance_of(store)
-    assert glance == leases.Glance("i", "n", True, False, "one", "i-1", '["10.0.0.1"]', glance.implementation)
+    assert glance == leases.Glance("i", "n", True, False, "one", "i-1", '["10.0.0.1"]', READY["implementation_hash"])
+
+
+def test_what_it_was_made_from_is_read_where_it_is_not_known(store: Store) -> None:
+    made_from = str(glance_of(store).made_from)
+    with store.read() as connection:
+        assert leases.implementations(connection, ["i"], [made_from]) == {made_from: {"resource": {"type": "x"}}}
+        assert leases.implementations(connection, ["i"], ["other"]) == {}
+        assert leases.implementations(connection, ["other"], [made_from]) == {}
 
 
 def test_an_account_that_missed_an_answer_is_shaky(store: Store) -> None:

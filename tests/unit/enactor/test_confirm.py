@@ -18,7 +18,7 @@ from tests.unit.planner import making
 NOW = 5000.0
 READY = making.an_instance(1, "a", "ready", account="one", addresses=("10.0.0.1",))
 ADDRESSES = json.dumps(["10.0.0.1"])
-GLANCE = Glance(READY.infra_id, READY.node_id, True, False, "one", str(READY.instance_id), ADDRESSES, "{}")
+GLANCE = Glance(READY.infra_id, READY.node_id, True, False, "one", str(READY.instance_id), ADDRESSES, "made")
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -30,4 +30,19 @@ UNCHECKED = {"ping": False}
 def test_listed(implementation: dict[str, Any], listed: bool) -> None:
     checks = {name: registry.load("health_check", name)() for name in registry.names("health_check")}
     observer = Observer(Clouds({}, lambda _: {}), lambda _: None, checks, deadline=1.0, health_limit=1.0)  # type: ignore[arg-type,return-value]
-    assert observer.is_listed(json.dumps({"resource": {"type": "x"}, **implementation})) is listed
+    kinds = observer.kinds({"one"}, lambda _: {"one": {"resource": {"type": "x"}, **implementation}})
+    assert kinds["one"].listed is listed
+
+
+def test_what_is_known_is_not_read_again_and_what_is_asked_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("occo_celery.enactor.observe.KINDS", 2)
+    observer = Observer(Clouds({}, lambda _: {}), lambda _: None, {}, deadline=1.0, health_limit=1.0)  # type: ignore[arg-type,return-value]
+    asked: list[str] = []
+
+    def read(wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+        asked.extend(wanted)
+        return {one: {"resource": {"type": one}} for one in wanted if one != "gone"}
+
+    for wanted in ({"a"}, {"a", "b"}, {"b", "c"}, {"c", "gone"}):
+        assert observer.kinds(wanted, read).keys() >= wanted - {"gone"}
+    assert asked == ["a", "b", "c", "gone"]
