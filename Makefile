@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: help demo test lint simulate chaos mutants bench clean
+.PHONY: help demo test test-system lint simulate chaos mutants bench clean
 
 help:
 	@echo "make demo      a whole life of an example on this machine: built, healed, detached, torn down"
 	@echo "make test      all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
+	@echo "make test-system  tests against real dockerd, MariaDB, cloud-init; root, and Debian packages, which it installs"
 	@echo "make lint      ruff, mypy and the contracts between packages"
 	@echo "make simulate  the real core under simulated trouble: fresh seeds, or SEED=n; RUNS=n of them"
 	@echo "make chaos     real processes, killed and stopped; SECONDS=n of trouble, SEED=n"
@@ -26,8 +27,13 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not seeds"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not seeds and not system"
 	$(BIN)/python -m pytest -m seeds -s
+
+# Each process has daemons of its own.
+test-system: $(READY)
+	.ci/install-for-system-tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m system
 
 lint: $(READY)
 	$(BIN)/ruff check

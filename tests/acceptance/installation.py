@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -34,10 +35,10 @@ COMMANDS = {
 
 
 class Installation:
-    """home: a folder with a short path. url: of an empty database."""
+    """home: a folder with a short path. url: of an empty database. before: what commands of programs begin with."""
 
-    def __init__(self, home: pathlib.Path, url: str, *, interval: float = 1.0) -> None:
-        self.home = home
+    def __init__(self, home: pathlib.Path, url: str, *, interval: float = 1.0, before: Sequence[str] = ()) -> None:
+        self.home, self.before = home, before
         self.broker = brokers.Valkey(home / "valkey.sock")
         self.config = home / "config.yaml"
         self.config.write_text(_configuration(home, url, self.broker.url, interval))
@@ -63,7 +64,7 @@ class Installation:
         for name in names:
             with (self.home / f"{name.replace(':', '-')}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    [*OCCO, *COMMANDS[name.partition(":")[0]]],
+                    [*self.before, *OCCO, *COMMANDS[name.partition(":")[0]]],
                     env=self.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -1,8 +1,8 @@
 """What the contract suite needs of each resource handler: a Case, made by the modules ``case_*.py`` beside this.
 
 A case module exposes ``make_case(tmp_path) -> Case``, or ``make_cases(tmp_path) -> list[Case]`` when one handler
-is to be tested in several settings. test_resourcehandlers.py finds the modules by their names and runs the
-whole suite on each case. A new handler passes the contract by adding one such module.
+is to be tested in several settings. It may have MARKS, pytest's marks of its one case. test_resourcehandlers.py finds
+the modules by their names and runs the whole suite on each case. A new handler passes the contract by adding one.
 """
 
 from __future__ import annotations

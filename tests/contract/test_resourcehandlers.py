@@ -16,6 +16,7 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import pydantic
 import pytest
@@ -30,12 +31,19 @@ ALIVE = (status.NodeStatus.READY, status.NodeStatus.PENDING)
 THREADS = 8
 
 
+def _modules() -> Iterator[tuple[str, ModuleType]]:
+    """The cases beside this file, and those of other packages that are named in the environment."""
+    for path in sorted(pathlib.Path(__file__).parent.glob("case_*.py")):
+        yield path.stem.removeprefix("case_"), importlib.import_module(f"tests.contract.{path.stem}")
+    for name in filter(None, os.environ.get("OCCO_CONTRACT_CASES", "").split(",")):
+        yield name.partition(".")[0], importlib.import_module(name)
+
+
 def _makers() -> Iterator[pytest.ParameterSet]:
     """One parameter a case: how to make it. Modules with several are asked once how many they have."""
-    for path in sorted(pathlib.Path(__file__).parent.glob("case_*.py")):
-        module = importlib.import_module(f"tests.contract.{path.stem}")
+    for name, module in _modules():
         if not hasattr(module, "make_cases"):
-            yield pytest.param(module.make_case, id=path.stem.removeprefix("case_"))
+            yield pytest.param(module.make_case, id=name, marks=getattr(module, "MARKS", ()))
             continue
         with tempfile.TemporaryDirectory() as folder:
             made = module.make_cases(pathlib.Path(folder))

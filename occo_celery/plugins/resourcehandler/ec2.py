@@ -13,8 +13,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +22,7 @@ import botocore.session
 from botocore import config, exceptions, loaders
 
 from occo_celery import errors
-from occo_celery.plugins.resourcehandler import base, ec2_errors, ec2_listing, ec2_section, user_data
+from occo_celery.plugins.resourcehandler import base, ec2_errors, ec2_listing, ec2_section, timed_clients, user_data
 
 #: Values that a filter of DescribeInstances may have, and instances that a page of it may show (EC2 API Reference).
 FILTER_VALUES = 200
@@ -33,8 +31,6 @@ PAGE = 1000
 TOKEN = 64
 #: Bytes of user data, before they are encoded as base64 (EC2 User Guide, "Run commands at launch").
 USER_DATA = 16 * 1024
-#: Time limits that there are clients for, seconds: those of a client of boto3 cannot be changed.
-LIMITS = (1, 2, 4, 8, 16, 32, 64)
 #: Connections that a client keeps for threads that call at the same time.
 CONNECTIONS = 32
 
@@ -59,8 +55,7 @@ class Ec2Handler(base.ResourceHandler):
             raise errors.ConfigurationError(f"resourcehandler ec2 has no options; there are: {', '.join(options)}")
         self._credentials = ec2_section.credentials(account, auth)
         self._endpoint, self._region = str(section["endpoint"]), str(section["regionname"])
-        self._lock = threading.Lock()
-        self._clients: dict[tuple[int, int], Any] = {}
+        self._clients = timed_clients.TimedClients(self._connect, self._endpoint)
 
     # --- making and ending ----------------------------------------------------------------------------
 
@@ -70,7 +65,7 @@ class Ec2Handler(base.ResourceHandler):
         secrets = (self._credentials.secretkey, creation.user_data or "")
         with ec2_errors.translated(write=True, secrets=secrets):
             told = _parameters(creation, section)
-            client = self._client(deadline, errors.TransientError)
+            client = self._clients.get(deadline, errors.TransientError)
             try:
                 made = client.run_instances(**told)["Instances"][0]
             except exceptions.ClientError as problem:
@@ -90,7 +85,7 @@ class Ec2Handler(base.ResourceHandler):
     def drop(self, instance_id: str, timeout: float) -> None:
         with ec2_errors.translated(write=True, secrets=(self._credentials.secretkey,)):
             try:
-                client = self._client(time.monotonic() + timeout, errors.TransientError)
+                client = self._clients.get(time.monotonic() + timeout, errors.TransientError)
                 client.terminate_instances(InstanceIds=[instance_id])
             except exceptions.ClientError as problem:
                 if ec2_errors.code_of(problem) not in ec2_errors.NO_INSTANCE:
@@ -122,7 +117,7 @@ class Ec2Handler(base.ResourceHandler):
     def logs(self, instance_id: str, lines: int, timeout: float) -> str:
         """The console, as EC2 kept it last: it is not asked of the machine, and may be some minutes old."""
         with ec2_errors.translated(write=False, secrets=(self._credentials.secretkey,)):
-            client = self._client(time.monotonic() + timeout, errors.CloudSilent)
+            client = self._clients.get(time.monotonic() + timeout, errors.CloudSilent)
             text = client.get_console_output(InstanceId=instance_id).get("Output", "")
         return "\n".join(text.splitlines()[-lines:] if lines > 0 else ())
 
@@ -141,7 +136,7 @@ class Ec2Handler(base.ResourceHandler):
         asked: dict[str, Any] = {"Filters": [chosen], "MaxResults": PAGE}
         with ec2_errors.translated(write=False, secrets=(self._credentials.secretkey,)):
             for number in itertools.count(1):
-                page = self._client(deadline, errors.CloudSilent).describe_instances(**asked)
+                page = self._clients.get(deadline, errors.CloudSilent).describe_instances(**asked)
                 found += [each for reservation in page["Reservations"] for each in reservation["Instances"]]
                 if not page.get("NextToken"):
                     break
@@ -151,18 +146,6 @@ class Ec2Handler(base.ResourceHandler):
         return found
 
     # --- what comes between a caller and what it wants ------------------------------------------------
-
-    def _client(self, deadline: float, late: type[errors.ResourceError]) -> Any:
-        """The client for one call that must end by the deadline (time.monotonic). Made when first used, in the
-        process that uses it: connections do not survive a fork. Raises ``late`` when less than a second is left."""
-        while (left := deadline - time.monotonic()) >= LIMITS[0]:
-            key = (os.getpid(), max(limit for limit in LIMITS if limit <= left))
-            with self._lock:
-                if key in self._clients:
-                    return self._clients[key]
-                self._clients[key] = self._connect(key[1])
-            # to make one takes up to a second: what is left then is counted again
-        raise late(f"{self._endpoint}: no time was left for the call")
 
     def _connect(self, limit: int) -> Any:
         """A client whose calls take so many seconds at most, a fourth of them for the connection. The core is what

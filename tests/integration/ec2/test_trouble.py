@@ -122,13 +122,13 @@ def test_no_time_no_call(world: World) -> None:
 
 def test_the_time_that_making_a_client_takes_is_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     handler = world.handler()
-    connect = handler._connect
+    connect = handler._clients._connect
 
     def slowly(limit: int) -> object:
         time.sleep(1.2)  # the delay itself is what is tested
         return connect(limit)
 
-    monkeypatch.setattr(handler, "_connect", slowly)
+    monkeypatch.setattr(handler._clients, "_connect", slowly)
     with pytest.raises(errors.CloudSilent, match="no time"):
         handler.observe([new_id()], 2.0)
     assert world.cloud.calls() == []
