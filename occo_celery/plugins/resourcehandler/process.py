@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -28,7 +29,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 
@@ -65,7 +66,7 @@ class Options(pydantic.BaseModel):
     @pydantic.field_validator("network")
     @classmethod
     def _loopback(cls, text: str) -> str:
-        return str(process_addresses.network_of(text))
+        return str(process_addresses.loopback(text))
 
 
 @functools.cache
@@ -85,25 +86,29 @@ class ProcessHandler(base.ResourceHandler):
 
     # settle: nothing starts after a call's deadline but what was past its last look at the clock by then
     traits = base.Traits(idempotent=True, settle=2.0, absence_grace=0.0)
-    schema = process_start.ProcessSection
+    schema: ClassVar[type[pydantic.BaseModel]] = process_start.ProcessSection
+    #: The first word of accounts and errors, and what the options may be.
+    kind: ClassVar[str] = "process"
+    options: ClassVar[type[Options]] = Options
 
     @classmethod
     def account(cls, section: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-        root = os.path.realpath(os.path.expanduser(str(options.get("root") or ROOT)))
-        return f"process:{host_id()}:{root}"
+        default = cls.options.model_fields["root"].default
+        root = os.path.realpath(os.path.expanduser(str(options.get("root") or default)))
+        return f"{cls.kind}:{host_id()}:{root}"
 
     def __init__(
         self, account: str, section: Mapping[str, Any], auth: Mapping[str, Any], options: Mapping[str, Any]
     ) -> None:
         try:
-            self._options = Options.model_validate(dict(options))
+            self._options = self.options.model_validate(dict(options))
         except pydantic.ValidationError as problem:
-            raise errors.ConfigurationError(f"resourcehandler process: {problem}") from problem
+            raise errors.ConfigurationError(f"resourcehandler {self.kind}: {problem}") from problem
         # the account's root, not that of the options: nodes made before a change of these are still its own
         _, self._host, self._root = account.split(":", 2)
         self._folders = process_folders.Folders(self._root)
         self._addresses = process_addresses.Addresses(
-            self._folders.root / process_folders.ADDRESSES, process_addresses.network_of(self._options.network)
+            self._folders.root / process_folders.ADDRESSES, ipaddress.IPv4Network(self._options.network)
         )
         self._launcher = process_start.Launcher()
         self._step: Callable[[str], None] = lambda name: None  # where tests let a creator die
@@ -114,15 +119,16 @@ class ProcessHandler(base.ResourceHandler):
         self._require_here(errors.TransientError)
         node_id, deadline = creation.node_id, time.monotonic() + creation.timeout
         if not process_folders.is_valid(node_id):
-            raise errors.PermanentError(f"process: {node_id!r} cannot name a folder")
+            raise errors.PermanentError(f"{self.kind}: {node_id!r} cannot name a folder")
         with self._disk(errors.TransientError), self._folders.lock(node_id, creation.timeout):
             tagged = process_table.tagged("OCCO_ADDRESS")
             known = self._list([node_id], tagged)[node_id]
             if known:
                 return known[0]
             if self._addresses.has_ended(node_id):
-                raise errors.PermanentError(f"process: {node_id} was dropped; it is not made again")
-            launch, address = self._prepare(creation, {one.environment["OCCO_ADDRESS"] for one in tagged})
+                raise errors.PermanentError(f"{self.kind}: {node_id} was dropped; it is not made again")
+            avoid = {one.environment["OCCO_ADDRESS"] for one in tagged} | self._reserved()
+            launch, address = self._prepare(creation, avoid)
             return self._start(creation, launch, address, deadline)
 
     def _prepare(self, creation: base.Creation, avoid: set[str]) -> tuple[process_start.Launch, str]:
@@ -130,15 +136,27 @@ class ProcessHandler(base.ResourceHandler):
         address = self._addresses.lease(creation.node_id, avoid)
         self._step("leased")
         try:
-            launch = process_start.plan(self._root, creation, address)
+            launch = self._plan(creation, address)
             attributes = json.dumps(dict(creation.attributes), default=str)
         except errors.PermanentError:
             self._withdraw(creation.node_id)
             raise
-        process_addresses.check(address)
+        self._check(address)
         self._folders.make(creation.node_id, creation.user_data or "", attributes)
         self._step("prepared")
         return launch, address
+
+    def _plan(self, creation: base.Creation, address: str) -> process_start.Launch:
+        """What to start. Raises PermanentError."""
+        return process_start.plan(self._root, creation, address)
+
+    def _reserved(self) -> set[str]:
+        """Addresses that no node gets."""
+        return set()
+
+    def _check(self, address: str) -> None:
+        """Raises TransientError where an address cannot be had."""
+        process_addresses.check(address)
 
     def _start(
         self, creation: base.Creation, launch: process_start.Launch, address: str, deadline: float
@@ -156,7 +174,7 @@ class ProcessHandler(base.ResourceHandler):
             self._step("started")
             made = self._record(node_id)
             if made is None:
-                raise trouble.error if trouble else errors.TransientError("process: the launcher ended too soon")
+                raise trouble.error if trouble else errors.TransientError(f"{self.kind}: the launcher ended too soon")
             if trouble and trouble.recorded:
                 self._withdraw(node_id)
                 raise trouble.error
@@ -276,7 +294,7 @@ class ProcessHandler(base.ResourceHandler):
             return
         with self._disk(errors.TransientError), self._folders.lock(node_id, FORGET_TIMEOUT):
             if any(process_end.members(self._folders, node_id, self._record(node_id))):
-                raise errors.TransientError(f"process: {node_id} still runs; drop it first")
+                raise errors.TransientError(f"{self.kind}: {node_id} still runs; drop it first")
             self._addresses.forget(node_id)
             self._folders.archive(node_id, self._options.keep)
 
@@ -296,7 +314,7 @@ class ProcessHandler(base.ResourceHandler):
         try:
             yield
         except OSError as problem:
-            raise error(f"process: {problem}") from problem
+            raise error(f"{self.kind}: {problem}") from problem
 
 
 def _is(state: status.NodeStatus, code: str, arguments: Mapping[str, Any], since: float) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS nodes (
 )"""
 
 
-def network_of(text: str) -> ipaddress.IPv4Network:
+def loopback(text: str) -> ipaddress.IPv4Network:
     """The network to lease from. Raises ValueError."""
     network = ipaddress.IPv4Network(text)
     if not network.subnet_of(ipaddress.IPv4Network("127.0.0.0/8")):
@@ -118,7 +118,7 @@ class Addresses:
             number = int(address)
             if number % 256 not in (0, 255) and number not in taken and str(address) not in avoid:
                 return address
-        raise errors.CapacityError(f"all addresses of {self._network} are leased to processes")
+        raise errors.CapacityError(f"all addresses of {self._network} are leased")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 def make(path: pathlib.Path, network: str = NETWORK, clock: Clock | None = None) -> process_addresses.Addresses:
     return process_addresses.Addresses(
-        path / "addresses.sqlite", process_addresses.network_of(network), clock or Clock()
+        path / "addresses.sqlite", process_addresses.loopback(network), clock or Clock()
     )
 
 

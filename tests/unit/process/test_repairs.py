@@ -44,7 +44,7 @@ def test_the_switch_to_wal_waits_for_others(tmp_path: pathlib.Path) -> None:
     other.execute("INSERT INTO others VALUES (1)")
     release = threading.Timer(0.3, other.execute, ["COMMIT"])
     release.start()
-    addresses = process_addresses.Addresses(path, process_addresses.network_of("127.77.0.0/16"))
+    addresses = process_addresses.Addresses(path, process_addresses.loopback("127.77.0.0/16"))
     assert addresses.lease("a", ()) == "127.77.0.1"
     release.join()
     other.close()
