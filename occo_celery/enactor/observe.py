@@ -201,7 +201,8 @@ class Observer:
     def _job(self, look: Look, addresses: tuple[str, ...]) -> checks.Job:
         assert look.instance.implementation is not None
         section = look.instance.implementation.get("health_check") or {}
-        names = look.names() if section.get("urls") else {}
+        rendered = any(check.renders and section.get(name) for name, check in self._checks.items())
+        names = look.names() if rendered else {}
         target = healthcheck.Target(node_id=look.instance.node_id, addresses=addresses, names=names)
         return checks.Job(target=target, section=section)
 

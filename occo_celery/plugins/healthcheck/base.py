@@ -26,6 +26,8 @@ class HealthCheck(abc.ABC):
     value: ClassVar[Any]
     #: The value when the key is absent.
     default: ClassVar[Any]
+    #: Does a value hold templates, so that the target must bring the names for them?
+    renders: ClassVar[bool] = False
 
     @abc.abstractmethod
     async def check(self, value: Any, target: Target, limit: float) -> status.Reason | None:

@@ -22,7 +22,7 @@ from occo_celery.plugins.healthcheck import base
 log = logging.getLogger(__name__)
 
 #: The order in which checks are reported; others follow by name.
-ORDER = ("ping", "ports", "urls")
+ORDER = ("ping", "ports", "urls", "mysqldbs")
 #: Checks at once: a thousand that all take the usual limit of 2 s end within the usual deadline of 5 s.
 CONCURRENCY = 500
 #: Keys of the section that are not checks.
@@ -66,7 +66,9 @@ def examine_all(
         return {job.target.node_id: None for job in jobs}
 
     async def main() -> dict[str, status.Finding | None]:
-        asyncio.get_running_loop().set_default_executor(_Unwaited(thread_name_prefix="health"))
+        # as many threads as checks, if need be: no check must look late because others are
+        threads = _Unwaited(max_workers=concurrency, thread_name_prefix="health")
+        asyncio.get_running_loop().set_default_executor(threads)
         return await examine(jobs, checks, limit=limit, deadline=deadline, concurrency=concurrency)
 
     return asyncio.run(main())
@@ -168,7 +170,8 @@ def _room(concurrency: int) -> int:
 
 
 class _Unwaited(futures.ThreadPoolExecutor):
-    """Resolves names. Nobody waits for it at the end: a silent name server must not outlast the deadline."""
+    """Resolves names, and makes checks that block. Nobody waits for it at the end: what is silent must not outlast
+    the deadline."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait=False, cancel_futures=True)

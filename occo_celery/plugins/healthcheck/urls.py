@@ -27,6 +27,7 @@ class UrlsCheck(base.HealthCheck):
 
     value: ClassVar[Any] = list[str]
     default: ClassVar[Any] = []
+    renders: ClassVar[bool] = True
 
     async def check(self, value: Any, target: base.Target, limit: float) -> status.Reason | None:
         """The first URL that does not answer well, one after the other within ``limit`` (run.py gives single ones).

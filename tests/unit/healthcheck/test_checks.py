@@ -90,7 +90,7 @@ def test_sections_that_are_wrong(section: dict[str, Any]) -> None:
 
 def test_defaults_are_ping_alone() -> None:
     section = registry.schema_for("health_check").model_validate({}).model_dump()
-    assert section == {"ping": True, "ports": [], "urls": [], "timeout": 600.0}
+    assert section == {"ping": True, "ports": [], "urls": [], "mysqldbs": [], "timeout": 600.0}
 
 
 def test_urls_are_templates() -> None:
