@@ -108,5 +108,6 @@ def unready(
     for name in desired.node_lookup:
         if name not in there and scaling.target(desired.node_lookup[name], infra.targets):
             waits = plan.missing_dependee(desired, name, ready, infra.targets)
+            waits = waits or plan.missing_attribute(desired, name, instances)
             lines.append(f"{name}: {waits.text() if waits else 'not begun yet'}")
     return lines

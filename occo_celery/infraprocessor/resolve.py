@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,13 +70,36 @@ def inputs(
     desired: description.StaticDescription, node: description.NodeDescription, instances: Iterable[instance.Instance]
 ) -> dict[str, Any]:
     """What an instance of a node is made from, as JSON without secrets: the instances of all nodes that it depends
-    on, directly or not, and a hash of its description. Frozen with the first call, so that a doubtful one can be
-    repeated to the letter, and that an update can tell what has changed."""
+    on, directly or not, with the attributes of theirs that are mapped to names of its own, and a hash of its
+    description. Frozen with the first call, so that a doubtful one can be repeated to the letter, and that an update
+    can tell what has changed."""
     peers: dict[str, list[dict[str, Any]]] = {name: [] for name in dependees(desired, node.name)}
+    mapped: dict[str, set[str]] = {}
+    for dependee, mapping in desired.mappings.get(node.name, ()):
+        mapped.setdefault(dependee, set()).add(mapping.source)
     for one in instances:
         if one.node_name in peers and one.lifecycle is instance.Lifecycle.RUNNING:
-            peers[one.node_name].append({"node_id": one.node_id, "addresses": list(one.addresses)})
+            told = {"node_id": one.node_id, "addresses": list(one.addresses)}
+            told |= _offered(desired, one, mapped.get(one.node_name, set()))
+            peers[one.node_name].append(told)
     return {"peers": peers, "made_from": made_from(node)}
+
+
+def _offered(desired: description.StaticDescription, peer: instance.Instance, wanted: Set[str]) -> dict[str, Any]:
+    """Attributes of an instance, rendered once more; those that need a secret are withheld, with the reason."""
+    told = ((peer.implementation or {}).get("contextualisation") or {}).get("attributes") or {}
+    found: dict[str, Any] = {"attributes": {}, "withheld": {}}
+    for name in sorted(wanted & told.keys()):
+        try:
+            known = names(desired, peer, secret=_no_secrets)
+            found["attributes"][name] = templates.render_tree(told[name], known, f"attribute {name}")
+        except errors.TemplateError as problem:
+            found["withheld"][name] = str(problem)
+    return {key: value for key, value in found.items() if value}
+
+
+def _no_secrets(name: str) -> str:
+    raise errors.TemplateError(f"it is made from the secret {name!r}, which is stored nowhere: use the secret itself")
 
 
 def is_made_from(one: instance.Instance, node: description.NodeDescription) -> bool:
@@ -87,6 +110,25 @@ def is_made_from(one: instance.Instance, node: description.NodeDescription) -> b
 def made_from(node: description.NodeDescription) -> str:
     """A hash of what a node description says of each instance: not its count, nor which implementations may do."""
     return hashlib.sha256(json.dumps([node.type, node.variables], sort_keys=True).encode()).hexdigest()
+
+
+def names(
+    desired: description.StaticDescription, node: instance.Instance, *, secret: Callable[[str], str]
+) -> dict[str, Any]:
+    """The names that the templates of an instance may use, from what was frozen for it. secret: fetches one."""
+    frozen = json.loads(node.inputs) if node.inputs is not None else {}
+    return template_names.names(
+        description=desired,
+        node=desired.node_lookup[node.node_name],
+        node_id=node.node_id,
+        definition=node.implementation or {},
+        peers={name: [_peer(one) for one in some] for name, some in frozen.get("peers", {}).items()},
+        secret=secret,
+    )
+
+
+def _peer(frozen: Mapping[str, Any]) -> template_names.Peer:
+    return template_names.Peer(**{**frozen, "addresses": tuple(frozen["addresses"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,19 +151,7 @@ class Resolver:
 
     def names(self, desired: description.StaticDescription, node: instance.Instance) -> dict[str, Any]:
         """The names that the templates of an instance may use."""
-        frozen = json.loads(node.inputs) if node.inputs is not None else {}
-        peers = {
-            name: [template_names.Peer(node_id=one["node_id"], addresses=tuple(one["addresses"])) for one in some]
-            for name, some in frozen.get("peers", {}).items()
-        }
-        return template_names.names(
-            description=desired,
-            node=desired.node_lookup[node.node_name],
-            node_id=node.node_id,
-            definition=node.implementation or {},
-            peers=peers,
-            secret=self._secret,
-        )
+        return names(desired, node, secret=self._secret)
 
     def render(self, desired: description.StaticDescription, node: instance.Instance, *, timeout: float) -> Rendered:
         """The creation of an instance whose implementation and inputs are chosen. Raises TemplateError."""

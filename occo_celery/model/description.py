@@ -82,6 +82,15 @@ class StaticDescription:
             found[dependency.dependent][dependency.dependee] = None
         return {name: tuple(names) for name, names in found.items()}
 
+    @cached_property
+    def mappings(self) -> Mapping[str, tuple[tuple[str, AttributeMapping], ...]]:
+        """For the names of nodes whose dependencies map attributes: the dependee and the mapping, of each."""
+        found: dict[str, list[tuple[str, AttributeMapping]]] = {}
+        for dependency in self.dependencies:
+            for mapping in dependency.mappings:
+                found.setdefault(dependency.dependent, []).append((dependency.dependee, mapping))
+        return {name: tuple(some) for name, some in found.items()}
+
     def to_json(self) -> dict[str, Any]:
         """The description as JSON-compatible data, without ``infra_id``: the row it is stored in has that."""
         return {

@@ -9,6 +9,9 @@ from typing import Any
 
 from occo_celery.model.status import NodeStatus, Reason  # names: a field is called status
 
+#: Attributes that every instance has which has an address: the first of these.
+ADDRESS_ATTRIBUTES = frozenset({"ip", "ipaddress", "address"})
+
 
 class Phase(StrEnum):
     """The life of an infrastructure."""
@@ -127,6 +130,13 @@ class Instance:
     outdated: Replacement | None = None
     attempts: int = 0  # of the operation that holds it, 0 without one
     waiting: bool = False  # its operation failed and waits for its time or for a change
+
+    def offers(self, attribute: str) -> bool:
+        """Has it this attribute, for the mappings of dependencies?"""
+        if attribute in ADDRESS_ATTRIBUTES:
+            return bool(self.addresses)
+        told = (self.implementation or {}).get("contextualisation") or {}
+        return attribute in (told.get("attributes") or {})
 
     @property
     def alive(self) -> bool:

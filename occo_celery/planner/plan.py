@@ -107,6 +107,17 @@ def missing_dependee(
     return None
 
 
+def missing_attribute(desired: StaticDescription, node_name: str, instances: Iterable[Instance]) -> Reason | None:
+    """Why an instance of a node may not be made yet: no ready instance of a dependee has an attribute that is mapped
+    with ``synch``; None if it may. Used like missing_dependee."""
+    awaited = [(dependee, one.source) for dependee, one in desired.mappings.get(node_name, ()) if one.synch]
+    ready = [one for one in instances if one.ready] if awaited else []
+    for dependee, attribute in awaited:
+        if not any(one.node_name == dependee and one.offers(attribute) for one in ready):
+            return Reason(code="waiting_for", arguments={"node": dependee, "attribute": f"attribute {attribute}"})
+    return None
+
+
 def _drop(one: Instance, why: str) -> DropNode:
     return DropNode(node_id=one.node_id, node_name=one.node_name, version=one.version, why=why)
 
@@ -201,7 +212,7 @@ def _creations(
         lacking = wanted + _extra(some, wanted) - len(some)
         if lacking <= 0:
             continue
-        reason = missing_dependee(desired, name, ready, targets)
+        reason = missing_dependee(desired, name, ready, targets) or missing_attribute(desired, name, kept)
         if reason is not None:
             waiting[name] = reason
             continue

@@ -12,18 +12,21 @@ from typing import Any
 
 from occo_celery import errors
 from occo_celery.model import description as descriptions
-
-#: Sources of an attribute mapping that stand for the address of the dependee.
-ADDRESS_SOURCES = frozenset({"ip", "ipaddress", "address"})
+from occo_celery.model import instance
+from occo_celery.plugins.contextualisation import templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """An instance of a node that this one depends on; the first address is the one to be reached at."""
+    """An instance of a node that this one depends on; the first address is the one to be reached at.
+
+    attributes: those that are mapped to names of this node. withheld: why there is no value of others.
+    """
 
     node_id: str
     addresses: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    withheld: Mapping[str, str] = field(default_factory=dict)
 
 
 def names(
@@ -118,16 +121,23 @@ class _Instances:
         return known[key](*arguments)
 
     def mapped(self) -> dict[str, Any]:
-        """The attributes that the dependencies of the node map to names of its own."""
-        found: dict[str, Any] = {}
-        for dependency in self.description.dependencies:
-            some = self.peers.get(dependency.dependee, ()) if dependency.dependent == self.node.name else ()
-            for mapping in dependency.mappings if some else ():
-                if mapping.source in ADDRESS_SOURCES and some[0].addresses:
-                    found[mapping.target] = some[0].addresses[0]
-                elif mapping.source in some[0].attributes:
-                    found[mapping.target] = some[0].attributes[mapping.source]
-        return found
+        """The attributes that the dependencies of the node map to names of its own; of those that no instance has,
+        what says so when it is used."""
+        return {
+            mapping.target: self._attribute(dependee, mapping.source)
+            for dependee, mapping in self.description.mappings.get(self.node.name, ())
+        }
+
+    def _attribute(self, node: str, attribute: str) -> Any:
+        """Of the first instance that has it."""
+        why = "no running instance of it has that"
+        for peer in self.peers.get(node, ()):
+            if attribute in instance.ADDRESS_ATTRIBUTES and peer.addresses:
+                return peer.addresses[0]
+            if attribute in peer.attributes:
+                return peer.attributes[attribute]
+            why = peer.withheld.get(attribute, why)
+        return templates.undefined(f"attribute {attribute!r} of node {node!r}: {why}")
 
     def _addresses(self, node: str) -> tuple[str, ...]:
         peer: Peer = self._first(node, self._find(node))

@@ -78,6 +78,11 @@ def render_tree(value: Any, names: Mapping[str, Any], where: str) -> Any:
     return value
 
 
+def undefined(why: str) -> object:
+    """A value that is not known: a template that uses it fails, and says why."""
+    return _ENVIRONMENT.undefined(hint=why)
+
+
 def _below(where: str, key: object) -> str:
     # "node_def:web resource" names a section: its keys read "node_def:web resource.command"
     return f"{where}.{key}" if where else str(key)

@@ -125,7 +125,29 @@ def test_mapped_attributes_are_names() -> None:
     )
     found = known(description=desired)
     assert (found["db_ip"], found["own_ip"], found["db_password"]) == ("147.1.2.3", "147.1.2.3", "p")
-    assert not {"lacking", "none_ip", "foreign"} & found.keys()
+    assert "foreign" not in found
+    for name, why in {
+        "lacking": "attribute 'nothing' of node 'db': no running instance of it has that",
+        "none_ip": "attribute 'ip' of node 'none': no running instance of it has that",
+    }.items():
+        assert templates.render(f"{{{{ {name} | default('-') }}}}", found, "w") == "-"
+        with pytest.raises(errors.TemplateError, match=why):
+            templates.render(f"{{{{ {name} }}}}", found, "w")
+
+
+def test_an_attribute_that_is_withheld_says_why() -> None:
+    peer = names.Peer(node_id="id-1", addresses=(), withheld={"password": "it is made from a secret"})
+    found = known(description=description_of(dependency("db", ("password", "word"))), peers={"db": [peer]})
+    with pytest.raises(errors.TemplateError, match="attribute 'password' of node 'db': it is made from a secret"):
+        templates.render("{{ word }}", found, "w")
+
+
+def test_the_first_instance_that_has_an_attribute_gives_it() -> None:
+    peers = [
+        names.Peer(node_id=one, addresses=(), attributes=told) for one, told in (("1", {}), ("2", {"port": 5432}))
+    ]
+    found = known(description=description_of(dependency("db", ("port", "db_port"))), peers={"db": peers})
+    assert found["db_port"] == 5432
 
 
 def test_a_mapping_cannot_take_the_place_of_the_infrastructure() -> None:

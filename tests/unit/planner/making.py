@@ -41,10 +41,14 @@ def an_instance(number: int, name: str, state: str, outdated: str | None = None,
 
 
 def a_description(
-    counts: Mapping[str, int], on: Mapping[str, Sequence[str]], most: Mapping[str, int] | None = None
+    counts: Mapping[str, int],
+    on: Mapping[str, Sequence[str]],
+    most: Mapping[str, int] | None = None,
+    awaits: Mapping[str, Sequence[str]] | None = None,
 ) -> description.StaticDescription:
-    """counts: instances by node name; on: dependees by node name; most: max, where it is not the count."""
-    most = most or {}
+    """counts: instances by node name; on: dependees by node name; most: max, where it is not the count; awaits: the
+    attributes of every dependee that are mapped with `synch`, by the name of the dependent."""
+    most, awaits = most or {}, awaits or {}
     levels: dict[str, int] = {}
 
     def level(name: str) -> int:
@@ -66,7 +70,16 @@ def a_description(
             for name, count in counts.items()
         ),
         dependencies=tuple(
-            description.Dependency(dependent=name, dependee=one) for name, some in on.items() for one in some
+            description.Dependency(
+                dependent=name,
+                dependee=one,
+                mappings=tuple(
+                    description.AttributeMapping(source=each, target=f"{one}_{each}", synch=True)
+                    for each in awaits.get(name, ())
+                ),
+            )
+            for name, some in on.items()
+            for one in some
         ),
         topological_order=tuple(tuple(order[key]) for key in sorted(order)),
     )

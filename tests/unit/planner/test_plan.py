@@ -40,8 +40,20 @@ def test_scenario(case: dict[str, Any]) -> None:
         {name: one.get("count", 1) for name, one in nodes.items()},
         {name: one.get("after", []) for name, one in nodes.items()},
         {name: one["max"] for name, one in nodes.items() if "max" in one},
+        {name: one["awaits"] for name, one in nodes.items() if "awaits" in one},
     )
-    there = [making.an_instance(number, name, *state) for number, (name, *state) in enumerate(case["there"])]
+    there = [
+        making.an_instance(
+            number,
+            name,
+            *state,
+            addresses=("10.0.0.1",) if state[0] == "ready" else (),
+            implementation={"contextualisation": {"attributes": dict.fromkeys(nodes[name].get("offers", ()))}}
+            if name in nodes
+            else None,
+        )
+        for number, (name, *state) in enumerate(case["there"])
+    ]
     delta = plan.plan(
         desired,
         there,
