@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from occo_celery import errors
+from occo_celery.model import budget
 
 _T = TypeVar("_T", "Enactor", "Instructions")
 
@@ -139,6 +140,7 @@ class Settings:
     celery: Mapping[str, Any] = field(default_factory=dict)
     enactor: Enactor = Enactor()
     instructions: Instructions = Instructions()
+    budgets: Sequence[budget.Budget] = ()
     resourcehandler: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     configmanager: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     auth: AuthData = field(default_factory=AuthData)
@@ -213,6 +215,7 @@ def _embedded(environ: Mapping[str, str], auth: AuthData) -> Settings:
 def _handlers(options: Mapping[str, Mapping[str, Any]], home: pathlib.Path) -> dict[str, Mapping[str, Any]]:
     """The options of the handlers that keep something on this machine, under home unless said otherwise."""
     defaults: dict[str, dict[str, Any]] = {
+        "machine": {"root": str(home / "machines")},
         "process": {"root": str(home / "processes")},
         "simulated": {"database": str(home / "simulated.sqlite")},
         "simulated_no_tokens": {"database": str(home / "simulated.sqlite")},
@@ -300,7 +303,7 @@ def _loader(environ: Mapping[str, str]) -> type[yaml.SafeLoader]:
 def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) -> Settings:
     if not isinstance(data, dict):
         raise errors.ConfigurationError(f"{source}: a configuration is a mapping")
-    _known(source, "", data, ("logging", "components", "celery", "enactor", "instructions", "home"))
+    _known(source, "", data, ("logging", "components", "celery", "enactor", "instructions", "budgets", "home"))
     components = _mapping(source, data, "components")
     missing = [key for key in ("logging", "components") if key not in data]
     missing += [f"components.{key}" for key in ("resourcehandler", "configmanager", "uds") if key not in components]
@@ -329,6 +332,7 @@ def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) ->
             celery={key: value for key, value in celery.items() if key != "broker_url"},
             enactor=_values(source, data, "enactor", Enactor()),
             instructions=_values(source, data, "instructions", Instructions()),
+            budgets=_budgets(source, data.get("budgets") or []),
             resourcehandler=_handlers(_component(source, components, "resourcehandler", "ResourceHandler"), home),
             configmanager=_component(source, components, "configmanager", "ConfigManager"),
             auth=auth,
@@ -380,6 +384,29 @@ def _values(source: str, data: Mapping[str, Any], key: str, default: _T) -> _T:
         if kind is not str and not values[name] > 0:
             raise errors.ConfigurationError(f"{source}: {key}.{name} is {value!r}; it must be more than 0")
     return dataclasses.replace(default, **values)
+
+
+def _budgets(source: str, given: Any) -> Sequence[budget.Budget]:
+    """A list of mappings; the first whose ``accounts`` fits an account is its budget."""
+    if not isinstance(given, list):
+        raise errors.ConfigurationError(
+            f"{source}: budgets is a list of mappings like {{accounts: 'ec2:*', rate: 5}}"
+        )
+    found = []
+    for position, one in enumerate(given):
+        where = f"budgets[{position}]"
+        if not isinstance(one, dict) or not isinstance(one.get("accounts"), str):
+            raise errors.ConfigurationError(f"{source}: {where} is a mapping with `accounts`, e.g. 'ec2:*'")
+        _known(source, f"{where}.", one, [each.name for each in dataclasses.fields(budget.Budget)])
+        for name, kind in (("concurrency", int), ("rate", (int, float)), ("burst", int)):
+            value = one.get(name, 1)
+            if not isinstance(value, kind) or isinstance(value, bool) or not value > 0:
+                wanted = "a number" if name == "rate" else "a whole number"
+                raise errors.ConfigurationError(f"{source}: {where}.{name} is {value!r}; {wanted} above 0 is wanted")
+        if not {"concurrency", "rate"} & one.keys():
+            raise errors.ConfigurationError(f"{source}: {where} has neither concurrency nor rate")
+        found.append(budget.Budget(**one))
+    return tuple(found)
 
 
 def _checked(settings: Settings) -> Settings:

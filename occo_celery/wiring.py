@@ -196,7 +196,12 @@ class System:
         return perform.InfraProcessor(
             store=self.store,
             taker=claims.Claims(
-                self.clouds, self.descriptions, new_id=self.new_id, rng=self._rng, timing=self.timing
+                self.clouds,
+                self.descriptions,
+                new_id=self.new_id,
+                rng=self._rng,
+                timing=self.timing,
+                budgets=self.settings.budgets,
             ),
             creator=create.Creator(**shared, resolver=self.resolver, together=together),
             dropper=drop.Dropper(**shared),

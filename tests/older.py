@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 UNDONE = {
+    "0008": ("ALTER TABLE accounts DROP COLUMN spent_until",),
     "0007": ("ALTER TABLE nodes DROP COLUMN implementation_hash",),
     "0006": ("DROP INDEX ix_nodes_account_lost_at", "CREATE INDEX ix_nodes_account ON nodes (account)"),
     "0005": (

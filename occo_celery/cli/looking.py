@@ -1,4 +1,4 @@
-"""Commands that look: `occo list`, `report`, `plan`, `events`, `logs`."""
+"""Commands that look: `occo list`, `report`, `plan`, `events`, `logs`, `accounts`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from occo_celery.cli import changes, context
 if TYPE_CHECKING:
     from occo_celery.api.manager import InfrastructureManager
     from occo_celery.api.report import Summary
-    from occo_celery.model import instruction
+    from occo_celery.model import budget, instruction
     from occo_celery.uds.events import Event
 
 
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(plan)
     app.command()(events)
     app.command()(logs)
+    app.command()(accounts)
 
 
 def list_(call: typer.Context, json: context.Json = False) -> None:
@@ -179,3 +180,36 @@ def _table(heads: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:
     wide = console.Console(file=out, width=10_000, color_system=None)
     wide.print(grid)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip("\n").split("\n"))
+
+
+def accounts(call: typer.Context, json: context.Json = False) -> None:
+    """List the cloud accounts: what is on them, their budgets, who is silent, where healing waits, orphans."""
+    from occo_celery.api import accounts as books
+    from occo_celery.api import occoapp
+
+    said = context.of(call)
+    found = books.overview(occoapp.setup())
+    head = ("ACCOUNT", "INSTANCES", "AT_WORK", "BUDGET", "ANSWERS", "HEALING", "ORPHANS")
+    rows = [
+        (
+            one.account,
+            str(one.instances),
+            str(one.at_work),
+            _budget(one.budget),
+            "yes" if one.silent_until is None else f"no, asked again {_time(one.silent_until)}: {one.reason}",
+            "yes" if one.healing_waits_until is None else f"waits until {_time(one.healing_waits_until)}",
+            str(one.orphans),
+        )
+        for one in found
+    ]
+    said.give(found, _table(head, rows) if rows else "no cloud account has been used yet")
+
+
+def _budget(one: budget.Budget | None) -> str:
+    if one is None:
+        return "-"
+    parts = [
+        f"{one.concurrency} at a time" if one.concurrency is not None else "",
+        f"{one.rate:g}/s, {one.burst} at once" if one.rate is not None else "",
+    ]
+    return "; ".join(filter(None, parts))

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from occo_celery import errors
 from occo_celery.infraprocessor import resolve, withdraw
-from occo_celery.model import description, instance, status
+from occo_celery.infraprocessor.budgets import Gate
+from occo_celery.model import budget, description, instance, status
 from occo_celery.planner import plan
 from occo_celery.plugins.resourcehandler import clouds as accounts
 from occo_celery.uds import accounts as used
@@ -89,8 +90,9 @@ class Claims:
         new_id: Callable[[], str],
         rng: random.Random,
         timing: Timing,
+        budgets: Sequence[budget.Budget] = (),
     ) -> None:
-        self._clouds, self._descriptions = clouds, descriptions
+        self._clouds, self._descriptions, self._budgets = clouds, descriptions, budgets
         self._new_id, self._rng, self._timing = new_id, rng, timing
         self._used: set[str] = set()
 
@@ -104,15 +106,20 @@ class Claims:
         )
         # A call ends by its own time-out well inside the lease; one that would not is not sent (guard 4).
         send_until = until - 2 * self._timing.call
+        gate = Gate(self._budgets, connection, now)
+        gate.open(taken)
         jobs: list[Job] = []
         for infra_id, infra in infras.items():
             some = [one for one in taken if one.infra_id == infra_id]
-            jobs += [StrayJob(operation=one, send_until=send_until) for one in some if one.kind is Kind.STRAY]
+            strays = [one for one in some if one.kind is Kind.STRAY and gate.admits(one, one.detail["account"])]
+            jobs += [StrayJob(operation=one, send_until=send_until) for one in strays]
             if any(one.kind is not Kind.STRAY for one in some):
                 scene = self._scene(connection, infra, some, send_until)
-                jobs += self._take_creates(connection, scene, [one for one in some if one.kind is Kind.CREATE], now)
-                drops = (self._take_drop(connection, scene, one) for one in some if one.kind is Kind.DROP)
+                drops = (self._take_drop(connection, scene, one, gate) for one in some if one.kind is Kind.DROP)
                 jobs += [one for one in drops if one is not None]
+                creations = [one for one in some if one.kind is Kind.CREATE]
+                jobs += self._take_creates(connection, scene, creations, gate)
+        gate.close()
         return jobs
 
     def _scene(
@@ -135,7 +142,7 @@ class Claims:
         )
 
     def _take_creates(
-        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], now: float
+        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], gate: Gate
     ) -> Sequence[Job]:
         jobs: list[Job] = []
         fresh: list[instance.Operation] = []
@@ -145,17 +152,18 @@ class Claims:
                 undone = self._undo(connection, operation, node, send_until=scene.send_until)
                 jobs += [] if undone is None else [undone]
             elif operation.begun:
-                jobs.append(_creation(scene, operation, node, first=False))
+                if gate.admits(operation, node.account or "", node):
+                    jobs.append(_creation(scene, operation, node, first=False))
             # Guard 3: between plan and claim a dependee may have gone. The next pass plans anew.
-            elif plan.missing_dependee(scene.desired, node.node_name, scene.ready, scene.infra.targets):
+            elif _missing(scene, node.node_name):
                 withdraw.cancel(connection, node)
             else:
                 fresh.append(operation)
-        begun = self._begin(connection, scene, fresh, now) if fresh else []
+        begun = self._begin(connection, scene, fresh, gate) if fresh else []
         return [*jobs, *begun]
 
     def _begin(
-        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], now: float
+        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], gate: Gate
     ) -> Sequence[CreateJob]:
         """Freeze the choice of implementation and inputs (guard 6), before anything is sent.
 
@@ -164,16 +172,21 @@ class Claims:
         desired = scene.desired
         types = {desired.node_lookup[scene.instances[one.target].node_name].type for one in some}
         known = definitions.load(connection, types)
-        frozen = {
-            one.target: chosen
-            for one in some
-            if (chosen := self._choose(scene, one, scene.instances[one.target], known, now)) is not None
-        }
+        now = gate.now
+        frozen: dict[str, dict[str, Any]] = {}
+        admitted: list[instance.Operation] = []
+        for operation in some:
+            node = scene.instances[operation.target]
+            chosen = self._choose(scene, operation, node, known, now)
+            if chosen is None or gate.admits(operation, chosen["account"], node):
+                admitted.append(operation)
+                if chosen is not None:
+                    frozen[operation.target] = chosen
         if frozen:
             nodes.move_all(connection, Lifecycle.PLANNED, Lifecycle.CREATING, frozen)
             operations.begin(connection, frozen.keys(), some[0].token or "")
         jobs = []
-        for operation in some:
+        for operation in admitted:
             node = scene.instances[operation.target]
             if (chosen := frozen.get(operation.target)) is not None:
                 self._use(connection, chosen["account"], chosen["implementation"], now)
@@ -235,12 +248,23 @@ class Claims:
         operation = replace(operation, kind=Kind.DROP, attempts=0)
         return DropJob(operation=operation, node=node, send_until=send_until)
 
-    def _take_drop(self, connection: sa.Connection, scene: _Scene, operation: instance.Operation) -> Job | None:
+    def _take_drop(
+        self, connection: sa.Connection, scene: _Scene, operation: instance.Operation, gate: Gate
+    ) -> Job | None:
         node, ending = scene.instances[operation.target], scene.infra.phase is instance.Phase.TEARING_DOWN
         if not (ending or operation.begun or _managed(scene.infra, operation)) and withdraw.keep(connection, node):
             return None
+        if node.account is not None and not gate.admits(operation, node.account):
+            return None
         operations.begin(connection, [node.node_id], operation.token or "")
         return DropJob(operation=operation, node=node, send_until=scene.send_until)
+
+
+def _missing(scene: _Scene, node_name: str) -> status.Reason | None:
+    """What a creation has to wait for, as its plan saw it: see planner/plan.py."""
+    dependee = plan.missing_dependee(scene.desired, node_name, scene.ready, scene.infra.targets)
+    attribute = plan.missing_attribute(scene.desired, node_name, scene.instances.values())
+    return dependee or attribute
 
 
 def _creation(scene: _Scene, operation: instance.Operation, node: instance.Instance, *, first: bool) -> CreateJob:

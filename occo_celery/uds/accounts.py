@@ -16,6 +16,7 @@ from occo_celery.uds.sets import among
 
 _A = tables.accounts
 _N = tables.nodes
+_O = tables.operations
 _X = tables.nodes_archive
 
 _IS_ACCOUNT = _A.c.account == sa.bindparam("is_account")
@@ -49,7 +50,7 @@ def answered(connection: sa.Connection, names: Collection[str]) -> None:
 
 def missed(connection: sa.Connection, account: str, *, reason: str, now: float, pause: float) -> None:
     """One more time-out or refusal to answer; after MISSES in a row the account is silent for ``pause`` seconds."""
-    _ensure(connection, account)
+    ensure(connection, account)
     connection.execute(
         _A.update()
         .where(_A.c.account == account)
@@ -100,8 +101,70 @@ def standings(
 
 def open_breaker(connection: sa.Connection, account: str, *, now: float) -> None:
     """Healing on this account waits from now on."""
-    _ensure(connection, account)
+    ensure(connection, account)
     connection.execute(_A.update().where(_A.c.account == account).values(breaker_at=now))
+
+
+_NAMES = sa.select(_A.c.account)
+
+
+def names(connection: sa.Connection) -> Sequence[str]:
+    """All accounts that have a row."""
+    return connection.execute(_NAMES).scalars().all()
+
+
+def ensure(connection: sa.Connection, account: str) -> None:
+    """A row for an account; two transactions may find at the same time that there is none."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(insert(_A).values(account=account, misses=0).on_conflict_do_nothing())
+
+
+_LOCK = (
+    sa.select(_A.c.account, sa.func.coalesce(_A.c.spent_until, 0.0, type_=_A.c.spent_until.type).label("until"))
+    .where(among(_A.c.account, "names"))
+    .order_by(_A.c.account)
+    .with_for_update()
+)
+_AT_WORK = (
+    sa.select(_N.c.account, sa.func.count())
+    .join(_O, _O.c.target == _N.c.node_id)
+    .where(_O.c.lease_until > sa.bindparam("now"), among(_N.c.account, "names"))
+    .group_by(_N.c.account)
+)
+_OTHERS_AT_WORK = _AT_WORK.where(sa.not_(among(_O.c.target, "apart_from")))
+
+
+def lock_spending(
+    connection: sa.Connection, names: Collection[str], apart_from: Collection[str], *, now: float
+) -> dict[str, tuple[int, float]]:
+    """Of each of these accounts: how many instructions are at work there, and until when calls are spent.
+
+    Nobody else counts until the transaction ends. apart_from: targets of operations that do not count yet.
+    """
+    until = {row.account: row.until for row in connection.execute(_LOCK, {"names": names})}
+    at_work = _pairs(connection, _OTHERS_AT_WORK, {"names": names, "apart_from": list(apart_from), "now": now})
+    return {name: (at_work.get(name, 0), when) for name, when in until.items()}
+
+
+def at_work(connection: sa.Connection, names: Collection[str], *, now: float) -> dict[str, int]:
+    """How many instructions are at work on each account; those on which there are none are left out."""
+    return _pairs(connection, _AT_WORK, {"names": names, "now": now})
+
+
+def instances(connection: sa.Connection) -> dict[str, int]:
+    """How many instances are on the books of each account, those included that are being made or dropped."""
+    counted = sa.select(_N.c.account, sa.func.count()).where(_N.c.account.is_not(None)).group_by(_N.c.account)
+    return _pairs(connection, counted, {})
+
+
+def _pairs(connection: sa.Connection, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> dict[str, int]:
+    return dict(tuple(row) for row in connection.execute(statement, parameters))
+
+
+def spend(connection: sa.Connection, account: str, *, until: float) -> None:
+    """Calls of the account's budget are spent until then."""
+    ensure(connection, account)
+    connection.execute(_A.update().where(_A.c.account == account).values(spent_until=until))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +179,7 @@ class Account:
     implementation: Mapping[str, Any] | None = None
     sweep_due: float | None = None
     suspects: Mapping[str, float] = field(default_factory=dict)
+    spent_until: float | None = None
 
 
 def known(connection: sa.Connection) -> Sequence[Account]:
@@ -145,7 +209,7 @@ def is_used(connection: sa.Connection, account: str) -> bool:
 
 def use(connection: sa.Connection, account: str, implementation: Mapping[str, Any], *, sweep_due: float) -> None:
     """An instance is to be made there: from now on the account is swept."""
-    _ensure(connection, account)
+    ensure(connection, account)
     connection.execute(
         _A.update()
         .where(_A.c.account == account, _A.c.implementation.is_(None))
@@ -187,9 +251,3 @@ def swept(connection: sa.Connection, account: str, *, suspects: Mapping[str, flo
     connection.execute(
         _A.update().where(_A.c.account == account).values(suspects=dict(suspects) or None, sweep_due=due)
     )
-
-
-def _ensure(connection: sa.Connection, account: str) -> None:
-    """A row for an account; two passes may find at the same time that there is none."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(insert(_A).values(account=account, misses=0).on_conflict_do_nothing())

@@ -131,6 +131,22 @@ def forget(connection: sa.Connection, node_id: str) -> None:
 
 
 _DELETE = _N.delete().where(_IS_NODE)
+_LOST = sa.union(
+    *(
+        sa.select(table.c.infra_id, table.c.node_name).where(
+            among(table.c.infra_id, "infra_ids"), table.c.lost_at >= sa.bindparam("since")
+        )
+        for table in (_N, _X)
+    )
+)
+
+
+def lost_lately(connection: sa.Connection, infra_ids: Collection[str], *, since: float) -> set[tuple[str, str]]:
+    """(infra_id, node name) of the nodes that have lost an instance since then."""
+    found = connection.execute(_LOST, {"infra_ids": list(infra_ids), "since": since})
+    return {(row.infra_id, row.node_name) for row in found}
+
+
 _ARCHIVE = _X.insert()
 
 

@@ -189,6 +189,8 @@ accounts = sa.Table(
     sa.Column("sweep_due", Time),
     # Instances that a sweep saw and nobody knows: target of an operation that drops it -> when it was first seen.
     sa.Column("suspects", Json),
+    # Of its budget: calls are spent until then (see model/budget.py).
+    sa.Column("spent_until", Time),
 )
 
 # Worker programs and beats: each says now and then that it lives. Nothing but `occo doctor` reads it.

@@ -11,7 +11,7 @@ from occo_celery import errors
 from occo_celery.uds import store as stores
 
 #: The newest of migrations/versions.
-OURS = "0007"
+OURS = "0008"
 
 _TABLE = sa.table("alembic_version", sa.column("version_num"))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 GUARDS = "tests/integration/core/test_guards.py"
 LIFE = "tests/integration/core/test_life.py"
+MAPPINGS = "tests/integration/core/test_mappings.py"
 CHANGES = "tests/integration/core/test_changes.py"
 SCHEDULE = "tests/integration/uds/test_schedule.py"
 PLANNER = "tests/unit/planner"
@@ -92,9 +93,17 @@ MUTANTS = (
         guard="3",
         name="the claim of a creation does not look at its dependees",
         file="infraprocessor/claims.py",
-        old="            elif plan.missing_dependee(",
-        new="            elif False and plan.missing_dependee(",
+        old="    return dependee or attribute\n",
+        new="    return attribute\n",
         hunts=((GUARDS, "test_3"),),
+    ),
+    Mutant(
+        guard="3",
+        name="the claim of a creation does not look at the attributes that it awaits",
+        file="infraprocessor/claims.py",
+        old="    return dependee or attribute\n",
+        new="    return dependee\n",
+        hunts=((MAPPINGS, "test_an_attribute_that_goes"),),
     ),
     Mutant(
         guard="4",
