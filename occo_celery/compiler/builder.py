@@ -32,6 +32,10 @@ IMPORT_TAGS = ("!yaml_import", "!text_import")
 #: Makes the value of an import: (tag, its mapping, path, packed place). Raises Unknown.
 Importer = Callable[[str, Any, places.Path, int], Any]
 
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+#: libyaml from 0.2.6 on has a bound of its own, 1,000 brackets, and meets it before it hands out the first event
+_TOO_DEEP_FOR_LIBYAML = "exceeded maximum nesting depth"
+
 _INDENTATION = "look at the indentation of this line and of those before it"
 _HINTS = {
     "mapping values are not allowed in this context": f"a value that contains `: ` needs quotes; or {_INDENTATION}",
@@ -147,7 +151,9 @@ class Builder:
     def _syntax(self, problem: yaml.MarkedYAMLError) -> NoReturn:
         mark, began = problem.problem_mark, problem.context_mark
         message = "not YAML: " + ", ".join(part for part in (problem.context, problem.problem) if part)
-        if began is not None and mark is not None and began.line != mark.line:
+        if problem.problem == _TOO_DEEP_FOR_LIBYAML:
+            message = _TOO_DEEP
+        elif began is not None and mark is not None and began.line != mark.line:
             message += f" (it began at line {began.line + 1})"
         place = places.pack(mark.line, mark.column) if mark is not None else 0
         self._report.add_at(self._prefix, message, self._file, place, hint=_HINTS.get(problem.problem or ""))
@@ -231,7 +237,7 @@ class Builder:
     def _open(self, container: Any, event: Any) -> None:
         place = _start(event)
         if len(self._frames) >= MAX_DEPTH:
-            self._stop(f"nested more than {MAX_DEPTH} levels deep", place)
+            self._stop(_TOO_DEEP, place)
         tag: str | None = event.tag
         if tag is not None and (tag not in IMPORT_TAGS or self._importer is None or isinstance(container, list)):
             self._tag(tag, place)
