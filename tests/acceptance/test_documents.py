@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
-import urllib.request
-from typing import Any
 
 import psutil
 import pytest
 
+from tests.acceptance import flower
 from tests.acceptance.installation import EXAMPLES, NETWORK, OCCO, Installation
 from tests.contract.cases import wait_until
 
@@ -57,25 +54,14 @@ def test_occo_logs_shows_what_an_instance_puts_out(installation: Installation) -
 
 
 def test_flower_shows_passes_and_instructions_by_name(installation: Installation) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["-m", "celery", "-A", "workers.beat", "flower", "--address=127.0.0.1", f"--port={port}"]
-    flower = subprocess.Popen(
-        [sys.executable, *command, "--basic-auth=user:secret"],
-        env=installation.environment,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    with flower.running(installation) as shown_by:
         installation.occo("import", str(EXAMPLES / "shop" / "node_definitions.yaml"))
-        wait_until(lambda: _tasks(port) is not None, 30, "Flower's first answer")
         infra_id = installation.manager.add(EXAMPLES / "shop" / "shop.yaml")
         installation.manager.get(infra_id).wait_ready(60)
 
         def shown() -> set[str]:
-            return {f"{one['name']} {one['args']}" for one in (_tasks(port) or {}).values()}
+            tasks = json.loads(shown_by.get("/api/tasks") or "{}")
+            return {f"{one['name']} {one['args']}" for one in tasks.values()}
 
         wait_until(lambda: f"enactor-pass (infra_id={infra_id}, name=shop)" in shown(), 30, "a pass by name")
         wait_until(
@@ -83,20 +69,6 @@ def test_flower_shows_passes_and_instructions_by_name(installation: Installation
             30,
             "an instruction by name",
         )
-    finally:
-        flower.send_signal(signal.SIGTERM)
-        flower.wait(timeout=30)
-
-
-def _tasks(port: int) -> dict[str, Any] | None:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/tasks")
-    request.add_header("Authorization", "Basic " + base64.b64encode(b"user:secret").decode())
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            found: dict[str, Any] = json.loads(answer.read())
-            return found
-    except OSError:
-        return None
 
 
 def test_occo_up_goes_up_heals_itself_and_ends_in_order(short_path: pathlib.Path) -> None:
