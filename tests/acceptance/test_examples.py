@@ -1,0 +1,64 @@
+"""The examples run by the commands that their documents name: as processes, in containers, on machines."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from tests import docker_daemon, machines
+from tests.acceptance.installation import EXAMPLES
+
+NAMES = ("shop", "workers", "pipeline")
+
+
+def run(folder: pathlib.Path, name: str, cloud: str, before: Sequence[str] = ()) -> None:
+    done = subprocess.run(
+        [*before, sys.executable, "-W", "ignore", str(folder / "run.py"), name, cloud],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "orphans: 0" in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_as_processes(name: str) -> None:
+    run(EXAMPLES, name, "process")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", NAMES)
+def test_as_containers(name: str, tmp_path: pathlib.Path) -> None:
+    """At the daemon of the tests, whose busybox is that of this machine."""
+    daemon = docker_daemon.daemon()
+    folder = tmp_path / "examples"
+    shutil.copytree(EXAMPLES, folder)
+    definitions = folder / name / "docker.yaml"
+    text = definitions.read_text().replace("unix:///var/run/docker.sock", daemon.endpoint)
+    definitions.write_text(text)
+    with daemon.client() as client:
+        client.tag(docker_daemon.BUSYBOX, "busybox", "1.36")
+    try:
+        run(folder, name, "docker", before=daemon.inside())
+        assert daemon.containers() == []
+    finally:
+        daemon.remove_all()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", NAMES)
+def test_as_machines(name: str) -> None:
+    run(EXAMPLES, name, "machine", before=machines.inside())
+
+
+def test_what_there_is_not_is_explained() -> None:
+    done = subprocess.run([sys.executable, str(EXAMPLES / "run.py"), "shop", "moon"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Examples: shop" in done.stderr
