@@ -129,11 +129,15 @@ class Trouble:
         return "broker killed, comes back empty"
 
     def database_restarts(self) -> str:
-        server = psutil.Process(self._server.get_pid())
-        server.send_signal(self._rng.choice([signal.SIGQUIT, signal.SIGINT]))
-        server.wait(30)
+        pid = self._server.get_pid()
+        up = pid is not None and psutil.pid_exists(pid)
+        if up:
+            server = psutil.Process(pid)
+            server.send_signal(self._rng.choice([signal.SIGQUIT, signal.SIGINT]))
+            server.wait(30)
+        # where init is slow to reap, what was killed last time may have been taken for running then
         self._soon(AGAIN, self._server.ensure_postgres_running)
-        return "PostgreSQL restarts"
+        return "PostgreSQL restarts" if up else "PostgreSQL was still down"
 
     def _signal(self, one: psutil.Process, what: signal.Signals) -> None:
         try:
