@@ -5,13 +5,12 @@ Called by docker.py; the section's schema by the compiler, too.
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import pydantic
 
-from occo_celery import errors
+from occo_celery.plugins.resourcehandler import sections
 
 #: Where images come from that are not there yet, beside URLs of image archives.
 DOCKERHUB, LOCAL = "dockerhub", "local"
@@ -29,25 +28,18 @@ class DockerSection(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
     type: Literal["docker"]
-    name: str | None = None
-    endpoint: str
+    name: sections.Fixed | None = None
+    endpoint: sections.Fixed
     image: str = pydantic.Field(min_length=1)
     origin: str = DOCKERHUB
     tag: str | None = None
     network_mode: str | None = None
 
-    @pydantic.field_validator("endpoint", "name")
-    @classmethod
-    def _is_no_template(cls, text: str | None) -> str | None:
-        if text is not None and ("{{" in text or "{%" in text):
-            raise ValueError("it must not be a template: the account is chosen before anything is rendered")
-        return text
-
     @pydantic.field_validator("endpoint")
     @classmethod
     def _is_endpoint(cls, endpoint: str) -> str:
         """A user or password in it would be seen wherever the account is named."""
-        url = _split(endpoint)
+        url = sections.split(endpoint)
         place = (url.netloc + url.path).strip("/") if url.scheme == "unix" else url.hostname
         if url.scheme not in SCHEMES or not place or "@" in url.netloc or url.query or url.fragment:
             raise ValueError("it must be like unix:///var/run/docker.sock or tcp://10.0.0.5:2375")
@@ -56,7 +48,7 @@ class DockerSection(pydantic.BaseModel):
     @pydantic.field_validator("origin")
     @classmethod
     def _is_origin(cls, origin: str) -> str:
-        url = _split(origin)
+        url = sections.split(origin)
         if origin in (DOCKERHUB, LOCAL) or "{{" in origin or "{%" in origin:
             return origin
         if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
@@ -93,49 +85,29 @@ def account(section: Mapping[str, Any]) -> str:
     """
     endpoint = str(section["endpoint"]).rstrip("/")
     scheme, _, path = endpoint.partition("://")
-    parts = ["docker", f"unix:///{path.lstrip('/')}" if scheme == "unix" else endpoint]
-    return ":".join([*parts, str(section["name"])] if section.get("name") else parts)
+    place = f"unix:///{path.lstrip('/')}" if scheme == "unix" else endpoint
+    return sections.account("docker", place, section.get("name"))
 
 
 def host(endpoint: str) -> str:
     """Where containers without a network of their own are found."""
-    url = _split(endpoint)
+    url = sections.split(endpoint)
     return "127.0.0.1" if url.scheme == "unix" else url.hostname or "127.0.0.1"
 
 
 def valid(section: Mapping[str, Any]) -> DockerSection:
     """The section with its defaults; rendering may have broken it. Raises PermanentError."""
-    try:
-        return DockerSection.model_validate(dict(section))
-    except pydantic.ValidationError as problem:
-        raise errors.PermanentError(f"docker: {_wrong(problem)}") from None
+    return sections.valid(DockerSection, section, "docker")
 
 
 def credentials(account: str, auth: Mapping[str, Any]) -> Credentials | None:
     """The credentials of an account, if it has any. Raises PermanentError, without their values."""
     if not auth:
         return None
-    try:
-        return Credentials.model_validate(dict(auth))
-    except pydantic.ValidationError as problem:
-        raise errors.PermanentError(
-            f"{account}: auth_data may have username and password, for the registry: {_wrong(problem)}"
-        ) from None
-
-
-def _split(url: str) -> urllib.parse.SplitResult:
-    try:
-        return urllib.parse.urlsplit(url)
-    except ValueError:
-        return urllib.parse.SplitResult("", "", "", "", "")
+    wanted = "auth_data may have username and password, for the registry"
+    return sections.valid(Credentials, auth, f"{account}: {wanted}")
 
 
 def _is_complete(image: str) -> bool:
     """Does it have a tag or digest? A colon before the last slash belongs to the registry's port."""
     return "@" in image or ":" in image.rpartition("/")[2]
-
-
-def _wrong(problem: pydantic.ValidationError) -> str:
-    """What is wrong, without the values: they may be secrets."""
-    found = problem.errors(include_input=False, include_url=False)
-    return "; ".join(": ".join(filter(None, [".".join(map(str, each["loc"])), each["msg"]])) for each in found)

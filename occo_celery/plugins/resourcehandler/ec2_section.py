@@ -5,13 +5,12 @@ Called by ec2.py; the section's schema by the compiler, too.
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import pydantic
 
-from occo_celery import errors
+from occo_celery.plugins.resourcehandler import sections
 
 #: Before the names of the tags that lists go by.
 OURS = "occo_"
@@ -27,9 +26,9 @@ class Ec2Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
     type: Literal["ec2"]
-    name: str | None = None
-    endpoint: str
-    regionname: str = pydantic.Field(min_length=1)
+    name: sections.Fixed | None = None
+    endpoint: sections.Fixed
+    regionname: sections.Fixed = pydantic.Field(min_length=1)
     image_id: str = pydantic.Field(min_length=1)
     instance_type: str = pydantic.Field(min_length=1)
     key_name: str | None = None
@@ -37,24 +36,10 @@ class Ec2Section(pydantic.BaseModel):
     subnet_id: str | None = None
     tags: dict[str, str] = pydantic.Field(default={}, max_length=MOST_TAGS)
 
-    @pydantic.field_validator("endpoint", "regionname", "name")
-    @classmethod
-    def _is_no_template(cls, text: str | None) -> str | None:
-        if text is not None and ("{{" in text or "{%" in text):
-            raise ValueError("it must not be a template: the account is chosen before anything is rendered")
-        return text
-
     @pydantic.field_validator("endpoint")
     @classmethod
     def _is_url(cls, endpoint: str) -> str:
-        """A user or password in it would be seen wherever the account is named."""
-        try:
-            url = urllib.parse.urlsplit(endpoint)
-        except ValueError:
-            url = urllib.parse.SplitResult("", "", "", "", "")
-        if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.query or url.fragment:
-            raise ValueError("it must be a URL like https://ec2.eu-west-1.amazonaws.com, without user and password")
-        return endpoint
+        return sections.web_url(endpoint, "https://ec2.eu-west-1.amazonaws.com")
 
     @pydantic.field_validator("tags")
     @classmethod
@@ -77,30 +62,15 @@ class Credentials(pydantic.BaseModel):
 def account(section: Mapping[str, Any]) -> str:
     """``ec2:<endpoint>:<region>``, and ``:<name>`` where the section has one: that much may choose the credentials
     (auth_data goes by keys of the section), which are not known here."""
-    parts = ["ec2", str(section["endpoint"]).rstrip("/"), str(section["regionname"])]
-    return ":".join([*parts, str(section["name"])] if section.get("name") else parts)
+    return sections.account("ec2", section["endpoint"].rstrip("/"), section["regionname"], section.get("name"))
 
 
 def valid(section: Mapping[str, Any]) -> Ec2Section:
     """The section with its defaults; rendering may have broken it. Raises PermanentError."""
-    try:
-        return Ec2Section.model_validate(dict(section))
-    except pydantic.ValidationError as problem:
-        raise errors.PermanentError(f"ec2: {_wrong(problem)}") from None
+    return sections.valid(Ec2Section, section, "ec2")
 
 
 def credentials(account: str, auth: Mapping[str, Any]) -> Credentials:
     """The credentials of an account. Raises PermanentError, without their values."""
-    try:
-        return Credentials.model_validate(dict(auth))
-    except pydantic.ValidationError as problem:
-        raise errors.PermanentError(
-            f"{account}: auth_data must have accesskey and secretkey, chosen by type, endpoint, regionname and name: "
-            f"{_wrong(problem)}"
-        ) from None
-
-
-def _wrong(problem: pydantic.ValidationError) -> str:
-    """What is wrong, without the values: they may be secrets."""
-    found = problem.errors(include_input=False, include_url=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+    wanted = "auth_data must have accesskey and secretkey, chosen by type, endpoint, regionname and name"
+    return sections.valid(Credentials, auth, f"{account}: {wanted}")

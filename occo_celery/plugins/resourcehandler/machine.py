@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 import pydantic
 
 from occo_celery import errors
-from occo_celery.plugins.resourcehandler import base, machine_boot, process, process_folders, process_start
+from occo_celery.plugins.resourcehandler import base, machine_boot, process, process_folders, process_start, sections
 
 #: Programs that a machine is made with, and Debian's packages of them.
 PROGRAMS = {
@@ -75,10 +75,7 @@ class MachineHandler(process.ProcessHandler):
             raise errors.PermanentError(
                 "machine: what runs on a machine is told by contextualisation of type cloudinit, not docker"
             )
-        try:
-            MachineSection.model_validate(dict(creation.section))
-        except pydantic.ValidationError as problem:
-            raise errors.PermanentError(f"machine: {_wrong(problem)}") from None
+        sections.valid(MachineSection, creation.section, "machine")
         _require_host()
         options = self._options
         assert isinstance(options, Options)
@@ -107,12 +104,6 @@ class MachineHandler(process.ProcessHandler):
 
     def _check(self, address: str) -> None:
         """The machine's own network has it."""
-
-
-def _wrong(problem: pydantic.ValidationError) -> str:
-    """What is wrong, without the values: they may be secrets."""
-    found = problem.errors(include_input=False, include_url=False)
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
 
 
 def _require_host() -> None:

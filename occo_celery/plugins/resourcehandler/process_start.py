@@ -23,7 +23,7 @@ from typing import Any, Literal
 import pydantic
 
 from occo_celery import errors
-from occo_celery.plugins.resourcehandler import base, process_folders, process_launcher, process_table
+from occo_celery.plugins.resourcehandler import base, process_folders, process_launcher, process_table, sections
 
 #: All that a process inherits: the worker's environment may hold the installation's secrets.
 INHERITED = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
@@ -64,13 +64,7 @@ class Launch:
 
 def section_of(section: Mapping[str, Any]) -> ProcessSection:
     """The rendered section; rendering may have broken it. Raises PermanentError, without values."""
-    try:
-        return ProcessSection.model_validate(dict(section))
-    except pydantic.ValidationError as problem:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problem.errors(include_input=False)
-        )
-        raise errors.PermanentError(f"process: {wrong}") from None
+    return sections.valid(ProcessSection, section, "process")
 
 
 def own_environment(root: str, creation: base.Creation, address: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ import pydantic
 
 from occo_celery import errors
 from occo_celery.model import status
-from occo_celery.plugins.resourcehandler import base, simulated_cloud
+from occo_celery.plugins.resourcehandler import base, sections, simulated_cloud
 
 DATABASE = "~/.occopus/simulated.sqlite"
 ENDPOINT = "default"
@@ -173,14 +173,7 @@ class SimulatedHandler(base.ResourceHandler):
         )
 
     def _valid(self, section: Mapping[str, Any]) -> _Section:
-        """The section with its defaults. Rendering may have broken it; the values stay out of the message."""
-        try:
-            return self.schema.model_validate(dict(section))
-        except pydantic.ValidationError as problem:
-            wrong = "; ".join(
-                f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problem.errors(include_input=False)
-            )
-            raise errors.PermanentError(f"InvalidParameter: {wrong}") from None
+        return sections.valid(self.schema, section, "InvalidParameter")
 
     def _happens(self, rate: float) -> bool:
         return rate > 0 and self._random.random() < rate
