@@ -26,7 +26,8 @@ from occo_celery.model import status
 from occo_celery.plugins.resourcehandler import base
 from tests.contract import cases
 
-TIMEOUT = 10.0
+#: Seconds that a call may take, and that tests wait for what has to come about.
+TIMEOUT, PATIENCE = 10.0, 60.0
 ALIVE = (status.NodeStatus.READY, status.NodeStatus.PENDING)
 THREADS = 8
 
@@ -77,10 +78,12 @@ def listed(case: cases.Case, node_id: str, handler: base.ResourceHandler | None 
 
 
 def wait_ready(case: cases.Case, node_id: str) -> base.Seen:
-    def ready() -> base.Seen | None:
-        return next((seen for seen in listed(case, node_id) if seen.state is status.NodeStatus.READY), None)
+    handler = case.make_handler()
 
-    found = cases.wait_until(ready, TIMEOUT, f"{node_id} ready")
+    def ready() -> base.Seen | None:
+        return next((seen for seen in listed(case, node_id, handler) if seen.state is status.NodeStatus.READY), None)
+
+    found = cases.wait_until(ready, PATIENCE, f"{node_id} ready")
     assert found is not None
     return found
 
@@ -95,7 +98,7 @@ def end(case: cases.Case, node_id: str) -> None:
             handler.drop(seen.instance_id, TIMEOUT)
         return not found
 
-    cases.wait_until(gone, TIMEOUT, f"{node_id} gone")
+    cases.wait_until(gone, PATIENCE, f"{node_id} gone")
 
 
 def at_once(work: Callable[[int], base.Seen | None]) -> list[base.Seen | None]:
@@ -221,7 +224,7 @@ def test_user_data_arrive(case: cases.Case, handler: base.ResourceHandler) -> No
     creation = dataclasses.replace(case.creation(new_id()), user_data=text)
     handler.create(creation)
     wait_ready(case, creation.node_id)
-    cases.wait_until(lambda: read(creation.node_id) == text, TIMEOUT, "the user data")
+    cases.wait_until(lambda: read(creation.node_id) == text, PATIENCE, "the user data")
 
 
 # --- looking ----------------------------------------------------------------------------------------
@@ -250,7 +253,7 @@ def test_what_vanished_is_not_ready(case: cases.Case, handler: base.ResourceHand
         wait_ready(case, each)
     case.vanish(node_id)
     cases.wait_until(
-        lambda: all(seen.state not in ALIVE for seen in listed(case, node_id, handler)), TIMEOUT, "its end seen"
+        lambda: all(seen.state not in ALIVE for seen in listed(case, node_id, handler)), PATIENCE, "its end seen"
     )
     assert [seen.state for seen in listed(case, other)] == [status.NodeStatus.READY]
     end(case, node_id)  # also what died by itself can be dropped
@@ -311,7 +314,7 @@ def test_what_was_dropped_is_no_longer_listed(case: cases.Case, handler: base.Re
     wait_ready(case, other.node_id)
     handler.drop(made.instance_id, TIMEOUT)
     cases.wait_until(
-        lambda: all(seen.state not in ALIVE for seen in listed(case, made.node_id)), TIMEOUT, "dropping seen"
+        lambda: all(seen.state not in ALIVE for seen in listed(case, made.node_id)), PATIENCE, "dropping seen"
     )
     end(case, made.node_id)
     assert [seen.state for seen in listed(case, other.node_id)] == [status.NodeStatus.READY]
