@@ -3,13 +3,16 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+OPENSTACK := .venv-openstack
+OPENSTACK_READY := $(OPENSTACK)/.installed
 
-.PHONY: help demo test test-system lint simulate chaos mutants bench clean
+.PHONY: help demo test test-system test-openstack lint simulate chaos mutants bench clean
 
 help:
 	@echo "make demo      a whole life of an example on this machine: built, healed, detached, torn down"
 	@echo "make test      all tests, against SQLite, PostgreSQL and a real broker (PyPI only, no root)"
 	@echo "make test-system  tests against real dockerd, MariaDB, cloud-init; root, and Debian packages, which it installs"
+	@echo "make test-openstack  tests against a real OpenStack; root, and Debian packages, which it installs"
 	@echo "make lint      ruff, mypy and the contracts between packages"
 	@echo "make simulate  the real core under simulated trouble: fresh seeds, or SEED=n; RUNS=n of them"
 	@echo "make chaos     real processes, killed and stopped; SECONDS=n of trouble, SEED=n"
@@ -23,17 +26,28 @@ $(READY): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $(READY)
 
+$(OPENSTACK_READY): tests/openstack/requirements.txt
+	$(PYTHON) -m venv $(OPENSTACK)
+	$(OPENSTACK)/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(OPENSTACK)/bin/python -m pip install --quiet --requirement tests/openstack/requirements.txt
+	@touch $(OPENSTACK_READY)
+
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not seeds and not system"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not seeds and not system and not openstack"
 	$(BIN)/python -m pytest -m seeds -s
 
 # Each process has daemons of its own.
 test-system: $(READY)
 	.ci/install-for-system-tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m system
+
+# One process, so one cloud, in a network of its own: its services take their usual ports, and nothing gets out.
+test-openstack: $(READY) $(OPENSTACK_READY)
+	.ci/install-for-openstack-tests
+	unshare --net sh -c 'ip link set lo up; exec $(BIN)/python -m pytest -m openstack'
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -56,4 +70,4 @@ bench: $(READY)
 	$(BIN)/python -W ignore -m benchmarks $(if $(QUICK),--quick)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(OPENSTACK) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -13,7 +13,7 @@ from occo_celery.plugins.resourcehandler import base, nova
 from tests.contract import cases
 from tests.openstack import cloud, seeds
 
-MARKS = [pytest.mark.openstack]
+MARKS = [pytest.mark.openstack, pytest.mark.timeout(900)]
 
 
 def make_case(tmp_path: pathlib.Path) -> cases.Case:

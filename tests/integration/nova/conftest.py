@@ -14,6 +14,8 @@ from tests.contract.cases import wait_until
 from tests.openstack import cloud, seeds
 
 TIMEOUT = 20.0
+#: The first test waits until the cloud is up.
+MARKS = [pytest.mark.openstack, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from occo_celery import errors
 from occo_celery.model import status
 from occo_celery.plugins.resourcehandler import nova
 from tests.contract.cases import wait_until
-from tests.integration.nova.conftest import TIMEOUT, World
+from tests.integration.nova.conftest import MARKS, TIMEOUT, World
 from tests.openstack import seeds
 
-pytestmark = pytest.mark.openstack
+pytestmark = MARKS
 
 
 @pytest.fixture
@@ -180,7 +180,9 @@ def test_a_server_that_finds_no_host_is_failed_with_novas_reason(world: World, n
 def test_every_page_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nova, "PAGE", 2)
     handler = world.handler()
-    handler._flavors[seeds.TINY] = world.user.compute.find_flavor(seeds.TINY, ignore_missing=False).id  # of which there is a page, too
+    handler._flavors[seeds.TINY] = world.user.compute.find_flavor(
+        seeds.TINY, ignore_missing=False
+    ).id  # of which there is a page, too
     node_ids = [str(uuid.uuid4()) for _ in range(5)]
     made = {handler.create(world.creation(one)).instance_id for one in node_ids}
     found = handler.observe(node_ids, TIMEOUT)

@@ -9,9 +9,9 @@ import pytest
 
 from occo_celery import errors
 from tests.contract.cases import wait_until
-from tests.integration.nova.conftest import TIMEOUT, World
+from tests.integration.nova.conftest import MARKS, TIMEOUT, World
 
-pytestmark = pytest.mark.openstack
+pytestmark = MARKS
 
 
 @pytest.fixture
