@@ -35,13 +35,22 @@ COMMANDS = {
 
 
 class Installation:
-    """home: a folder with a short path. url: of an empty database. before: what commands of programs begin with."""
+    """home: a folder with a short path. url: of an empty database. before: what commands of programs begin with.
+    call_timeout: seconds that a cloud call may take."""
 
-    def __init__(self, home: pathlib.Path, url: str, *, interval: float = 1.0, before: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        home: pathlib.Path,
+        url: str,
+        *,
+        interval: float = 1.0,
+        before: Sequence[str] = (),
+        call_timeout: float = 5.0,
+    ) -> None:
         self.home, self.before = home, before
         self.broker = brokers.Valkey(home / "valkey.sock")
         self.config = home / "config.yaml"
-        self.config.write_text(_configuration(home, url, self.broker.url, interval))
+        self.config.write_text(_configuration(home, url, self.broker.url, interval, call_timeout))
         self.environment = {
             **os.environ,
             "OCCOPUS_CONFIG_PATH": str(self.config),
@@ -143,12 +152,12 @@ class Installation:
         )
 
 
-def _configuration(home: pathlib.Path, url: str, broker: str, interval: float) -> str:
+def _configuration(home: pathlib.Path, url: str, broker: str, interval: float, call_timeout: float) -> str:
     head = f"home: {home}\nlogging: {{version: 1, disable_existing_loggers: false}}\n"
     rest: dict[str, Any] = {
         "celery": {"broker_url": broker},
         "enactor": {"interval": interval, "pass_lease": 10.0},
-        "instructions": {"lease": 30.0, "call_timeout": 5.0, "resend": 3.0},
+        "instructions": {"lease": 6 * call_timeout, "call_timeout": call_timeout, "resend": 3.0},
     }
     components = (
         f"components:\n  resourcehandler: !ResourceHandler {{process: {{network: {NETWORK}}}}}\n"

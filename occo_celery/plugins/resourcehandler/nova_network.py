@@ -44,7 +44,7 @@ def prepare(network: Any, section: nova_section.NovaSection, label: str, made: C
     free = [one["id"] for one in ports(network, name=label) if not one["device_id"]]
     port = str(free[0] if free else _new_port(network, section, label))
     made(port)
-    if not addresses(network, port_id=port):
+    if not (free and addresses(network, port_id=port)):
         told = {
             "floating_network_id": outside,
             "port_id": port,
