@@ -161,12 +161,13 @@ def test_the_time_that_making_a_client_takes_is_counted(world: World, monkeypatc
 def test_errors_hold_neither_secrets_nor_user_data(world: World) -> None:
     told = "#cloud-config\npassword: hunter2\n"
     encoded = "I2Nsb3VkLWNvbmZpZwpwYXNzd29yZDogaHVudGVyMgo="
-    message = f"Invalid user data {told} or {encoded}, signed with {ec2_cloud.SECRET_KEY}"
+    message = f"Invalid user data {told} or {encoded}, tag hunter3, signed with {ec2_cloud.SECRET_KEY}"
+    creation = world.creation(new_id(), user_data=told, tags={"token": "hunter3"})
     world.cloud.fault("RunInstances", code="InvalidParameterValue", status=400, message=message)
     with pytest.raises(errors.PermanentError, match="InvalidParameterValue: Invalid user data") as caught:
-        world.handler().create(world.creation(new_id(), user_data=told))
+        world.handler().create(creation)
     shown = "".join(traceback.format_exception(caught.value))
-    assert not any(secret in shown for secret in ("hunter2", encoded, ec2_cloud.SECRET_KEY))
+    assert not any(secret in shown for secret in ("hunter2", "hunter3", encoded, ec2_cloud.SECRET_KEY))
 
 
 def test_what_boto3_refuses_itself_is_not_quoted(world: World) -> None:
