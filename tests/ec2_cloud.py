@@ -1,7 +1,8 @@
 """An EC2 of this test run's own: moto's server, and before it what moto leaves out or would never do by itself.
 
 A layer of WSGI adds ClientTokens (moto makes a second instance for one), refuses credentials that it does not know,
-counts calls and carries out the faults that a test asks for. The clients of it are real: boto3 over HTTP.
+lets lists lag behind, counts calls and carries out the faults that a test asks for. The clients of it are real: boto3
+over HTTP.
 
 ``server()`` starts it as a process of its own, once a test process. It ends with whoever started it: its standard
 input is a pipe from there.
@@ -24,6 +25,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from xml.etree import ElementTree
 from xml.sax import saxutils
 
 ACCESS_KEY, SECRET_KEY = "AKIAOCCOTESTS", "surely-a-secret-key"
@@ -58,6 +60,14 @@ class Server:
         found: list[str] = self._control({})
         return found
 
+    def lag(self, region: str) -> None:
+        """From now on nothing that is made in this region is listed, or can be ended, before its lists catch_up."""
+        self._control({"lag": region})
+
+    def catch_up(self, region: str, *, for_good: bool = False) -> None:
+        """What has been made is listed. for_good: what will be made, too."""
+        self._control({"catch_up": region, "for_good": for_good})
+
     def _control(self, told: Mapping[str, Any]) -> Any:
         with urllib.request.urlopen(self.endpoint + _CONTROL, json.dumps(told).encode(), timeout=10) as answer:
             return json.load(answer)
@@ -85,7 +95,18 @@ def server() -> Server:
     assert process.stdout is not None
     started = Server(process, int(process.stdout.readline()))  # an empty line: it did not start
     atexit.register(started.stop)
+    _warm_up(started)
     return started
+
+
+def _warm_up(started: Server) -> None:
+    """moto reads its images and types with the first call, which takes longer than the handler would wait where much
+    else runs. Where no test looks."""
+    client = started.client("sa-east-1")
+    made = client.run_instances(ImageId=IMAGE, InstanceType="t3.micro", MinCount=1, MaxCount=1)
+    client.terminate_instances(InstanceIds=[made["Instances"][0]["InstanceId"]])
+    client.close()
+    started.calls()
 
 
 # --- the server side ----------------------------------------------------------------------------------
@@ -101,6 +122,7 @@ class _Layer:
         self._tokens: dict[tuple[str, str], tuple[Mapping[str, str], _Answer]] = {}
         self._faults: dict[str, list[dict[str, Any]]] = {}
         self._calls: list[str] = []
+        self._unlisted: dict[str, set[str]] = {}  # by region, of those whose lists lag
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -118,6 +140,14 @@ class _Layer:
                 action, how = told["fault"]
                 self._faults.setdefault(action, []).append(how)
                 return []
+            if "lag" in told:
+                self._unlisted.setdefault(told["lag"], set())
+                return []
+            if "catch_up" in told:
+                left = self._unlisted.pop(told["catch_up"], None)
+                if left is not None and not told["for_good"]:
+                    self._unlisted[told["catch_up"]] = set()
+                return []
             calls, self._calls = self._calls, []
             self._faults.clear()
             return calls
@@ -132,10 +162,15 @@ class _Layer:
                 return _error(401, "AuthFailure", "AWS was not able to validate the provided access credentials")
             if "code" in fault and not fault.get("after"):
                 return _error(fault["status"], fault["code"], fault["message"], fault.get("headers"))
+            unlisted = self._unlisted.get(credential[2])
+            if unlisted and action == "TerminateInstances" and not unlisted.isdisjoint(asked.values()):
+                return _error(400, "InvalidInstanceID.NotFound", "The instance ID does not exist")
             if asked.get("ClientToken"):
                 answer = self._once((credential[2], asked["ClientToken"]), environ, asked)
             else:
                 answer = self._carry_out(environ)
+            if unlisted and action == "DescribeInstances":
+                answer = _without(answer, unlisted)
         return self._fail(fault, answer, environ)
 
     def _fail(self, fault: Mapping[str, Any], answer: _Answer, environ: Mapping[str, Any]) -> _Answer:
@@ -156,6 +191,8 @@ class _Layer:
             answer = self._carry_out(environ)
             if answer[0].startswith("200"):
                 self._tokens[key] = (asked, answer)
+                if key[0] in self._unlisted:
+                    self._unlisted[key[0]].add(_made(answer[2]))
             return answer
         if known[0] != asked:
             return _error(400, "IdempotentParameterMismatch", "The token was used with other parameters")
@@ -175,9 +212,25 @@ def _is_terminated(region: str, answer: bytes) -> bool:
     from moto.core import DEFAULT_ACCOUNT_ID
     from moto.ec2.models import ec2_backends
 
-    instance_id = answer.partition(b"<instanceId>")[2].partition(b"</instanceId>")[0].decode()
-    state: str = ec2_backends[DEFAULT_ACCOUNT_ID][region].get_instance(instance_id)._state.name
+    state: str = ec2_backends[DEFAULT_ACCOUNT_ID][region].get_instance(_made(answer))._state.name
     return state == "terminated"
+
+
+def _made(answer: bytes) -> str:
+    """The id of the instance that an answer tells of."""
+    return answer.partition(b"<instanceId>")[2].partition(b"</instanceId>")[0].decode()
+
+
+def _without(answer: _Answer, unlisted: set[str]) -> _Answer:
+    """A page of a list without these instances. A reservation has one instance."""
+    page = ElementTree.fromstring(answer[2])
+    for reservations in page.findall("{*}reservationSet"):
+        for one in list(reservations):
+            if one.findtext(".//{*}instanceId") in unlisted:
+                reservations.remove(one)
+    content = ElementTree.tostring(page)
+    headers = [each for each in answer[1] if each[0].lower() != "content-length"]
+    return answer[0], [*headers, ("Content-Length", str(len(content)))], content
 
 
 def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> _Answer:

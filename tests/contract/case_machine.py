@@ -48,4 +48,9 @@ def make_case(tmp_path: pathlib.Path) -> cases.Case:
         bad_creation=lambda node_id: creation(node_id, size="large"),
         cleanup=lambda: kill(None),
         user_data_of=user_data_of,
+        why_not={
+            "throttle": "a host refuses nobody for asking often",
+            "lose_answer": "calls are of this process; what dies in the middle of one is in tests/unit/process",
+            "wrong_credentials": "there are none",
+        },
     )

@@ -38,4 +38,9 @@ def make_case(tmp_path: pathlib.Path) -> cases.Case:
         bad_creation=lambda node_id: creation(node_id, command="surely-no-such-command --at-all"),
         cleanup=lambda: kill(None),
         user_data_of=lambda node_id: pathlib.Path(root, node_id, "context").read_text("utf-8"),
+        why_not={
+            "throttle": "a host refuses nobody for asking often",
+            "lose_answer": "calls are of this process; what dies in the middle of one is in tests/unit/process",
+            "wrong_credentials": "there are none",
+        },
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from occo_celery.plugins.resourcehandler import base, simulated
@@ -47,13 +48,31 @@ def _case(
     def creation(node_id: str, infra_id: str = "infra-1", **changed: Any) -> base.Creation:
         return base.Creation(node_id=node_id, infra_id=infra_id, node_name="web", section={**section, **changed})
 
+    def make_handler() -> base.ResourceHandler:
+        return handler(handler.account(section, options), section, {}, options)
+
+    @contextlib.contextmanager
+    def throttle() -> Iterator[float]:
+        cloud.set(throttled=7.0)
+        yield 7.0
+        cloud.set(throttled=0.0)
+
+    @contextlib.contextmanager
+    def lose_answer() -> Iterator[base.ResourceHandler]:
+        cloud.set(timeout_rate=1.0)
+        yield make_handler()
+        cloud.set(timeout_rate=0.0)
+
     return cases.Case(
         name=name,
-        make_handler=lambda: handler(handler.account(section, options), section, {}, options),
+        make_handler=make_handler,
         creation=creation,
         vanish=cloud.kill,
         settle=clock.settle if behaviour else None,
         bad_creation=functools.partial(creation, image="missing"),
         cleanup=lambda: None,  # tmp_path is the cloud
         user_data_of=lambda node_id: cloud.instances(node_id)[0].user_data,
+        throttle=throttle,
+        lose_answer=lose_answer,
+        why_not={"wrong_credentials": "it lets everybody in"},
     )

@@ -8,13 +8,17 @@ the modules by their names and runs the whole suite on each case. A new handler 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from occo_celery.plugins.resourcehandler import base
 
 T = TypeVar("T")
+
+#: The secret that wrong credentials have.
+WRONG = "surely-a-wrong-secret"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,12 @@ class Case:
     bad_creation: ``bad_creation(node_id)`` gives a Creation that must raise PermanentError; None if there is none.
     user_data_of: reads back, past the handler, the user data that an instance was given; None if it takes none.
     cleanup: called after each test, also after a failed one; frees everything, whatever the test left behind.
+
+    The rest may be None where a cloud cannot be brought to do it; why_not then says why, by the names of the fields.
+    throttle: within it, the cloud refuses a creation because it is asked too often; gives the seconds that it asks
+        one to wait, None if it does not say.
+    lose_answer: within it, a creation by the handler that it gives is carried out, and the answer is lost.
+    wrong_credentials: a handler for the same account whose secret is WRONG.
     """
 
     name: str
@@ -39,6 +49,10 @@ class Case:
     bad_creation: Callable[[str], base.Creation] | None
     cleanup: Callable[[], None]
     user_data_of: Callable[[str], str | None] | None = None
+    throttle: Callable[[], AbstractContextManager[float | None]] | None = None
+    lose_answer: Callable[[], AbstractContextManager[base.ResourceHandler]] | None = None
+    wrong_credentials: Callable[[], base.ResourceHandler] | None = None
+    why_not: Mapping[str, str] = field(default_factory=dict)
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition") -> T:

@@ -16,7 +16,9 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import ModuleType
+from typing import Any
 
 import pydantic
 import pytest
@@ -214,6 +216,53 @@ def test_a_bad_creation_is_permanent_and_leaves_nothing(case: cases.Case, handle
         handler.create(creation)
     assert listed(case, creation.node_id) == ()
     assert creation.node_id not in {seen.node_id for seen in handler.sweep(creation.infra_id, TIMEOUT)}
+
+
+def means(case: cases.Case, field: str) -> Any:
+    """What a case has under this name; without it the test is skipped, with the reason that the case gives."""
+    found = getattr(case, field)
+    if found is None:
+        pytest.skip(f"{case.name}, {field}: {case.why_not.get(field, 'neither how nor why not is said by its case')}")
+    return found
+
+
+def test_a_throttled_creation_is_refused_for_now_and_makes_nothing(
+    case: cases.Case, handler: base.ResourceHandler
+) -> None:
+    throttle: Callable[[], AbstractContextManager[float | None]] = means(case, "throttle")
+    creation = case.creation(new_id())
+    with throttle() as asked, pytest.raises(errors.TransientError) as caught:
+        handler.create(creation)
+    assert type(caught.value) is errors.TransientError, "neither a doubt nor a lack of room"
+    assert caught.value.delay == asked
+    assert listed(case, creation.node_id) == ()
+    made = handler.create(creation)
+    wait_ready(case, creation.node_id)
+    assert [seen.instance_id for seen in listed(case, creation.node_id)] == [made.instance_id]
+
+
+def test_an_answer_that_is_lost_is_a_doubt_and_one_instance(case: cases.Case, handler: base.ResourceHandler) -> None:
+    lose_answer: Callable[[], AbstractContextManager[base.ResourceHandler]] = means(case, "lose_answer")
+    creation = case.creation(new_id())
+    with lose_answer() as cut_off, pytest.raises(errors.OutcomeUnknown):
+        cut_off.create(creation)
+    cases.wait_until(lambda: listed(case, creation.node_id), TIMEOUT, "what was made unheard")
+    (made,) = listed(case, creation.node_id, handler)
+    if handler.traits.idempotent:
+        assert handler.create(creation).instance_id == made.instance_id
+        wait_ready(case, creation.node_id)
+        assert [seen.instance_id for seen in listed(case, creation.node_id)] == [made.instance_id]
+    end(case, creation.node_id)
+
+
+def test_wrong_credentials_are_permanent_and_not_shown(case: cases.Case) -> None:
+    stranger: base.ResourceHandler = means(case, "wrong_credentials")()
+    creation = case.creation(new_id())
+    for call in (lambda: stranger.create(creation), lambda: stranger.observe([creation.node_id], TIMEOUT)):
+        with pytest.raises(errors.PermanentError) as caught:
+            call()
+        assert cases.WRONG not in "".join(traceback.format_exception(caught.value))
+    assert listed(case, creation.node_id) == ()
 
 
 def test_user_data_arrive(case: cases.Case, handler: base.ResourceHandler) -> None:

@@ -277,8 +277,10 @@ class DockerHandler(base.ResourceHandler):
         return found
 
     def _connect(self, limit: int) -> Any:
-        """A client whose calls may be silent for so many seconds. It asks for the daemon's version at once."""
-        return docker.APIClient(base_url=self._endpoint, version="auto", timeout=limit, max_pool_size=CONNECTIONS)
+        """A client whose calls may be silent for so many seconds. It asks for the daemon's version at once, which is
+        only a look: what goes wrong with that has changed nothing."""
+        with docker_errors.translated(write=False):
+            return docker.APIClient(base_url=self._endpoint, version="auto", timeout=limit, max_pool_size=CONNECTIONS)
 
 
 def _labels(container: Mapping[str, Any]) -> Mapping[str, str]:

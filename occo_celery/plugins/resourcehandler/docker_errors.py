@@ -15,11 +15,10 @@ from docker import errors as docker_errors
 from requests import exceptions
 
 from occo_celery import errors
+from occo_celery.plugins.resourcehandler import hiding
 
 #: Characters of the daemon's words that are kept.
 LONGEST = 500
-#: What is shorter than this is no secret, and its stars would make words unreadable.
-SHORTEST_SECRET = 4
 
 #: No room here: another implementation may have it.
 NO_ROOM = (
@@ -65,35 +64,29 @@ def translated(*, write: bool, secrets: Iterable[str] = (), begun: bool = False)
     except (exceptions.RequestException, docker_errors.DockerException) as caught:
         problem = _told(caught)
         words = _words(problem)
-        shown = without(words, secrets)
-        kind = errors.OutcomeUnknown(shown[:LONGEST]) if begun else _sorted(problem, shown[:LONGEST], write)
-        raise kind from (problem if shown == words else None)
+        shown = hiding.without(words, secrets)
+        kind = errors.OutcomeUnknown if begun else _kind(problem, words, write)
+        raise kind(_explained(problem, shown)[:LONGEST]) from (problem if shown == words else None)
 
 
 def refused(problem: docker_errors.APIError, secrets: Iterable[str]) -> errors.ResourceError:
     """The error of ours for an answer after which nothing was left behind."""
-    words = without(said(problem), secrets)[:LONGEST]
+    words = said(problem)
+    shown = hiding.without(words, secrets)[:LONGEST]
     if any(part in words.lower() for part in NO_ROOM):
-        return errors.CapacityError(words)
+        return errors.CapacityError(shown)
     never = (problem.status_code or 500) < 500 or _NO_NETWORK.search(words)
-    return errors.PermanentError(words) if never else errors.TransientError(words)
+    return errors.PermanentError(shown) if never else errors.TransientError(shown)
 
 
-def of_image(words: str) -> errors.ResourceError:
+def of_image(words: str, secrets: Iterable[str] = ()) -> errors.ResourceError:
     """What the daemon said of an image that it could not get, as an error of ours."""
-    said, shown = words.lower(), words[:LONGEST]
+    said, shown = words.lower(), hiding.without(words, secrets)[:LONGEST]
     if any(part in said for part in THROTTLED):
         return errors.TransientError(shown, delay=PAUSE)
     if any(part in said for part in NO_ROOM):
         return errors.CapacityError(shown)
     return errors.PermanentError(shown) if any(part in said for part in NO_IMAGE) else errors.TransientError(shown)
-
-
-def without(words: str, secrets: Iterable[str]) -> str:
-    """The words, with stars for the secrets."""
-    for secret in sorted((one for one in secrets if len(one) >= SHORTEST_SECRET), key=len, reverse=True):
-        words = words.replace(secret, "***")
-    return words
 
 
 def said(problem: BaseException) -> str:
@@ -112,26 +105,33 @@ def _words(problem: BaseException) -> str:
     return str(getattr(problem, "explanation", None) or problem)
 
 
-def _sorted(problem: BaseException, words: str, write: bool) -> errors.ResourceError:
+def _kind(problem: BaseException, words: str, write: bool) -> type[errors.ResourceError]:
     """The error of ours that says what may have happened."""
     unanswered = errors.OutcomeUnknown if write else errors.CloudSilent
     if isinstance(problem, docker_errors.APIError):
         if any(part in words.lower() for part in NO_ROOM):
-            return errors.CapacityError(words)
+            return errors.CapacityError
         if problem.status_code == 429:
-            return errors.TransientError(words)
-        return unanswered(words) if (problem.status_code or 500) >= 500 else errors.PermanentError(words)
+            return errors.TransientError
+        return unanswered if (problem.status_code or 500) >= 500 else errors.PermanentError
     if not isinstance(problem, exceptions.RequestException):
-        return errors.PermanentError(words)  # the SDK refused what it was told
-    causes = list(_causes(problem))
-    if any(isinstance(cause, PermissionError) for cause in causes):
-        return errors.PermanentError(
-            f"the worker may not use the daemon's socket, its user is not in its group: {words}"
-        )
-    if any(isinstance(cause, _NOT_SENT) for cause in causes):
-        return errors.TransientError(words) if write else errors.CloudSilent(words)
+        return errors.PermanentError  # the SDK refused what it was told
+    if _is_forbidden(problem):
+        return errors.PermanentError
+    if any(isinstance(cause, _NOT_SENT) for cause in _causes(problem)):
+        return errors.TransientError if write else errors.CloudSilent
     wrong = isinstance(problem, (exceptions.InvalidURL, exceptions.MissingSchema, exceptions.InvalidSchema))
-    return errors.PermanentError(words) if wrong else unanswered(words)
+    return errors.PermanentError if wrong else unanswered
+
+
+def _explained(problem: BaseException, words: str) -> str:
+    if _is_forbidden(problem):
+        return f"the worker may not use the daemon's socket, its user is not in its group: {words}"
+    return words
+
+
+def _is_forbidden(problem: BaseException) -> bool:
+    return any(isinstance(cause, PermissionError) for cause in _causes(problem))
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:

@@ -61,7 +61,13 @@ class DockerSection(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _has_one_tag(self) -> DockerSection:
         if self.tag is not None and _is_complete(self.image):
-            raise ValueError(f"image {self.image!r} has a tag or digest of its own: leave out `tag`")
+            raise ValueError("`image` has a tag or digest of its own: leave out `tag`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _is_for_all_to_see(self) -> DockerSection:
+        instead = "lists and errors show it; logins belong in auth_data"
+        sections.no_secrets(self, {"image": instead, "tag": instead})
         return self
 
     def reference(self) -> str:

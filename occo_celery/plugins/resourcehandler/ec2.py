@@ -62,7 +62,7 @@ class Ec2Handler(base.ResourceHandler):
     def create(self, creation: base.Creation) -> base.Seen:
         section = ec2_section.valid(creation.section)
         deadline = time.monotonic() + creation.timeout
-        secrets = (self._credentials.secretkey, creation.user_data or "")
+        secrets = (self._credentials.secretkey, creation.user_data or "", *section.tags.values())
         with ec2_errors.translated(write=True, secrets=secrets):
             told = _parameters(creation, section)
             client = self._clients.get(deadline, errors.TransientError)

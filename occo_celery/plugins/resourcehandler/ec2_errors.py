@@ -7,13 +7,14 @@ idempotency in Amazon EC2 API requests".
 
 from __future__ import annotations
 
-import base64
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from botocore import exceptions, parsers
 
 from occo_celery import errors
+from occo_celery.plugins.resourcehandler import hiding, retry_after
 
 #: Characters of the cloud's words that are kept.
 LONGEST = 500
@@ -96,7 +97,7 @@ def translated(*, write: bool, secrets: Iterable[str] = ()) -> Iterator[None]:
         yield
     except _PROBLEMS as problem:
         told = _words(problem)
-        shown = _without(told, secrets)
+        shown = hiding.without(told, secrets)
         tells_more = shown != told or isinstance(problem, exceptions.ParamValidationError)
         raise _sorted(problem, shown[:LONGEST], write) from (None if tells_more else problem)
 
@@ -125,19 +126,11 @@ def _words(problem: Exception) -> str:
     return str(problem)
 
 
-def _without(words: str, secrets: Iterable[str]) -> str:
-    """The words, with stars for the secrets, as they are and as base64, in which user data are sent."""
-    for secret in filter(None, secrets):
-        for form in (secret, base64.b64encode(secret.encode()).decode()):
-            words = words.replace(form, "***")
-    return words
-
-
 def _status(problem: exceptions.ClientError) -> int:
     return int(problem.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _delay(problem: exceptions.ClientError) -> float | None:
     """Seconds, where the answer has a Retry-After."""
-    asked = problem.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("retry-after", "")
-    return float(asked) if asked.isdecimal() else None
+    headers = problem.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return retry_after.seconds(headers.get("retry-after"), time.time())

@@ -110,7 +110,7 @@ class ProcessHandler(base.ResourceHandler):
         self._addresses = process_addresses.Addresses(
             self._folders.root / process_folders.ADDRESSES, ipaddress.IPv4Network(self._options.network)
         )
-        self._launcher = process_start.Launcher()
+        self._launcher = process_start.Launcher(self.kind)
         self._step: Callable[[str], None] = lambda name: None  # where tests let a creator die
 
     # --- making ---------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ class ProcessHandler(base.ResourceHandler):
             node_id = process_folders.node_of(instance_id)
             text = self._folders.output(node_id, lines) if node_id is not None else None
         if text is None:
-            raise errors.PermanentError(f"process: there is no output of {instance_id} (any more)")
+            raise errors.PermanentError(f"{self.kind}: there is no output of {instance_id} (any more)")
         return text
 
     def _list(

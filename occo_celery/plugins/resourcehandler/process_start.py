@@ -39,7 +39,8 @@ class ProcessSection(pydantic.BaseModel):
     """The ``resource`` section of a process.
 
     command: an argument vector, or a text that is split as a shell would, but no shell runs it. In it and in the
-    values of environment, ``$OCCO_ADDRESS`` and the other names of own_environment stand for their values.
+    values of environment, ``$OCCO_ADDRESS`` and the other names of own_environment stand for their values. Every user
+    of the host can read it: secrets belong in environment.
     working_directory: absolute; without one, an empty folder of the node's own.
     """
 
@@ -50,6 +51,14 @@ class ProcessSection(pydantic.BaseModel):
     command: str | list[str] = pydantic.Field(min_length=1)
     environment: dict[str, str] = {}
     working_directory: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _is_for_all_to_see(self) -> ProcessSection:
+        sections.no_secrets(
+            self,
+            {"command": "every user of the host can read it (`ps`); hand secrets over in `environment`"},
+        )
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,26 +133,29 @@ def _directory(section: ProcessSection, default: str) -> str:
         return default
     directory = os.path.expanduser(section.working_directory)
     if not os.path.isabs(directory):
-        raise errors.PermanentError(f"process: working_directory {directory} must be an absolute path")
+        raise errors.PermanentError("process: working_directory must be an absolute path")
     if not os.path.isdir(directory):
-        raise errors.PermanentError(f"process: working_directory {directory} does not exist on this host")
+        raise errors.PermanentError("process: working_directory does not exist on this host")
     if not os.access(directory, os.X_OK):
-        raise errors.PermanentError(f"process: working_directory {directory} cannot be entered")
+        raise errors.PermanentError("process: working_directory cannot be entered")
     return directory
 
 
 def _executable(command: str, path: str, directory: str) -> str:
-    """Where the command is. One with a slash is taken from the working directory, others are looked for in PATH."""
+    """Where the command is. One with a slash is taken from the working directory, others are looked for in PATH.
+
+    Raises PermanentError, without the values: a template may have put a secret into any of them.
+    """
     if "/" in command:
         place = os.path.join(directory, command)
         if not os.path.isfile(place):
-            raise errors.PermanentError(f"process: command not found: {place}")
+            raise errors.PermanentError("process: command: there is no such file on this host")
         if not os.access(place, os.X_OK):
-            raise errors.PermanentError(f"process: command is not executable: {place}")
+            raise errors.PermanentError("process: command: the file is not executable")
         return place
     found = shutil.which(command, path=path)
     if found is None:
-        raise errors.PermanentError(f"process: command not found: {command} (PATH is {path})")
+        raise errors.PermanentError("process: command: no program of that name is in PATH on this host")
     return os.path.abspath(found)
 
 
@@ -156,9 +168,12 @@ class Trouble:
 
 
 class Launcher:
-    """Runs the launcher. script: tests put another in its place that dies at a step."""
+    """Runs the launcher. kind: the first word of errors; script: tests put another there that dies at a step."""
 
     script = process_launcher.__file__
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
 
     def start(self, launch: Launch, folder: str, record: Mapping[str, Any], deadline: float) -> Trouble | None:
         """Start a process, unless the folder has a record already. Whether it has one afterwards is what counts.
@@ -178,13 +193,13 @@ class Launcher:
         try:
             reader, writer = os.pipe()
         except OSError as problem:
-            return Trouble(error=errors.TransientError(f"process: the launcher cannot be started: {problem}"))
+            return Trouble(error=errors.TransientError(f"{self._kind}: the launcher cannot be started: {problem}"))
         try:
             try:
                 trouble = self._run(json.dumps(spec).encode("ascii"), writer, deadline)
             finally:
                 os.close(writer)
-            return trouble or _trouble(_read(reader, deadline), launch.executable)
+            return trouble or self._trouble(_read(reader, deadline))
         finally:
             os.close(reader)
 
@@ -204,14 +219,29 @@ class Launcher:
                 start_new_session=True,  # what a terminal sends to the worker is not for it
             )
         except OSError as problem:
-            return Trouble(error=errors.TransientError(f"process: the launcher cannot be started: {problem}"))
+            return Trouble(error=errors.TransientError(f"{self._kind}: the launcher cannot be started: {problem}"))
         with launcher:
             try:
                 launcher.communicate(spec, timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 launcher.kill()
-                return Trouble(error=errors.OutcomeUnknown("process: the launcher did not come to its end in time"))
+                return Trouble(
+                    error=errors.OutcomeUnknown(f"{self._kind}: the launcher did not come to its end in time")
+                )
         return None
+
+    def _trouble(self, told: bytes | None) -> Trouble | None:
+        """What the launcher tells, if anything."""
+        if told is None:
+            words = f"{self._kind}: it is not known in time whether it was started"
+            return Trouble(error=errors.OutcomeUnknown(words))
+        if not told:  # it became the command, or was killed
+            return None
+        trouble = json.loads(told)
+        message = f"{self._kind}: the command cannot be started: {trouble['error']}"
+        if trouble["recorded"] and trouble["errno"] not in _PASSING:
+            return Trouble(error=errors.PermanentError(message), recorded=True)
+        return Trouble(error=errors.TransientError(message), recorded=trouble["recorded"])
 
 
 def _read(reader: int, deadline: float) -> bytes | None:
@@ -225,15 +255,3 @@ def _read(reader: int, deadline: float) -> bytes | None:
             return told
         told += part
     return None
-
-
-def _trouble(told: bytes | None, executable: str) -> Trouble | None:
-    if told is None:
-        return Trouble(error=errors.OutcomeUnknown("process: it is not known in time whether it was started"))
-    if not told:  # it became the command, or was killed
-        return None
-    trouble = json.loads(told)
-    message = f"process: {executable} cannot be started: {trouble['error']}"
-    if trouble["recorded"] and trouble["errno"] not in _PASSING:
-        return Trouble(error=errors.PermanentError(message), recorded=True)
-    return Trouble(error=errors.TransientError(message), recorded=trouble["recorded"])

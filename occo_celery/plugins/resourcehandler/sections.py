@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
+import jinja2
+import jinja2.meta
 import pydantic
 
 from occo_celery import errors
+from occo_celery.plugins.contextualisation import sandbox
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
@@ -37,6 +41,39 @@ def web_url(text: str, example: str) -> str:
     if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.query or url.fragment:
         raise ValueError(f"it must be a URL like {example}, without user and password")
     return text
+
+
+def no_secrets(section: pydantic.BaseModel, keys: Mapping[str, str]) -> None:
+    """Raises ValueError where a template of one of these keys uses ``secret``. keys: what to do instead, by key.
+
+    For the validator of a whole section: what those of fields say of templates is not told at import. It sees only
+    what is written in templates: ``{secret: name}`` has been replaced before.
+    """
+    for key, instead in keys.items():
+        if any(_uses_secret(text) for text in _texts(getattr(section, key))):
+            raise ValueError(f"`{key}` must not hold a secret: {instead}")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+
+
+def _uses_secret(text: str) -> bool:
+    if "secret" not in text:
+        return False
+    try:
+        return "secret" in jinja2.meta.find_undeclared_variables(_environment().parse(text))
+    except (jinja2.TemplateError, RecursionError, SyntaxError, ValueError):
+        return False  # others complain of what is no template
+
+
+@functools.cache
+def _environment() -> sandbox.Sandbox:
+    return sandbox.Sandbox()
 
 
 def account(*parts: str | None) -> str:

@@ -39,6 +39,22 @@ def test_environment_and_command_arrive(world: World, node_id: str) -> None:
     wait_until(lambda: output(world, node_id) == expected, what="what it was told")
 
 
+@pytest.mark.parametrize("stream", [1, 2])
+def test_logs_are_the_last_lines_of_either_output(world: World, node_id: str, stream: int) -> None:
+    script = f"for word in one zwei: grüße; do echo $word >&{stream}; done; sleep 600"
+    handler = world.handler()
+    made = handler.create(world.creation(node_id, command=["/bin/sh", "-c", script]))
+    wait_until(lambda: len(output(world, node_id).splitlines()) == 3)
+    assert handler.logs(made.instance_id, 10, TIMEOUT) == "one\nzwei:\ngrüße"
+    assert handler.logs(made.instance_id, 2, TIMEOUT) == "zwei:\ngrüße"
+    assert handler.logs(made.instance_id, 0, TIMEOUT) == ""
+
+
+def test_logs_of_nobody(world: World) -> None:
+    with pytest.raises(errors.PermanentError, match=r"(?i)no such container"):
+        world.handler().logs("nobody", 1, TIMEOUT)
+
+
 def test_a_command_as_one_text_is_split_and_no_shell_sees_it(world: World, node_id: str) -> None:
     world.handler().create(world.creation(node_id, command="/bin/echo 'a  b' $HOME; c"))
     wait_until(lambda: output(world, node_id) == "a  b $HOME; c\n", what="its words")

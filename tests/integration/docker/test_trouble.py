@@ -63,6 +63,20 @@ def test_a_frozen_daemon_is_silent_in_time_and_what_it_makes_later_is_adopted(wo
     assert [one["Id"] for one in world.daemon.containers()] == [made.instance_id]
 
 
+def test_a_daemon_that_was_frozen_from_the_start_was_asked_for_nothing(world: World, node_id: str) -> None:
+    world.daemon.freeze()
+    try:
+        with pytest.raises(errors.TransientError) as caught:
+            world.handler().create(world.creation(node_id, timeout=1.5))
+        assert type(caught.value) is errors.TransientError, "no doubt: the node may go elsewhere"
+        with pytest.raises(errors.CloudSilent):
+            world.handler().observe([node_id], 1.5)
+    finally:
+        world.daemon.thaw()
+    wait_until(world.daemon.answers)
+    assert world.daemon.containers() == []
+
+
 def test_a_daemon_that_was_started_again_has_lost_its_containers_not_their_names(world: World, node_id: str) -> None:
     handler = world.handler()
     made = handler.create(world.creation(node_id))

@@ -78,6 +78,30 @@ def test_what_was_made_unheard_is_in_doubt_and_the_next_call_adopts_it(world: Wo
     assert [one["InstanceId"] for one in world.instances()] == [adopted.instance_id]
 
 
+def test_what_was_made_unheard_and_is_not_listed_yet_is_found_by_its_token(world: World) -> None:
+    """What the traits give EC2's lists time for."""
+    region, creation = world.section["regionname"], world.creation(new_id(), timeout=3.0)
+    world.cloud.lag(region)
+    try:
+        world.cloud.fault("RunInstances", hang_up=True)
+        with pytest.raises(errors.OutcomeUnknown):
+            world.handler().create(creation)
+        assert world.handler().observe([creation.node_id], TIMEOUT) == {creation.node_id: ()}
+        assert world.handler().sweep("shop", TIMEOUT) == ()
+        adopted = world.handler().create(creation)
+        other = world.creation(creation.node_id, instance_type="t3.small")
+        with pytest.raises(errors.TransientError, match="IdempotentParameterMismatch") as caught:
+            world.handler().create(other)
+        assert type(caught.value) is errors.TransientError, "what the token made may only not be listed yet"
+        world.cloud.catch_up(region)
+        assert world.handler().create(other).instance_id == adopted.instance_id
+        (seen,) = world.handler().observe([creation.node_id], TIMEOUT)[creation.node_id]
+        assert seen.instance_id == adopted.instance_id
+    finally:
+        world.cloud.catch_up(region, for_good=True)
+    assert [one["InstanceId"] for one in world.instances()] == [adopted.instance_id]
+
+
 def test_where_nothing_listens_nothing_was_sent(world: World) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound, not listening: refused
@@ -137,12 +161,13 @@ def test_the_time_that_making_a_client_takes_is_counted(world: World, monkeypatc
 def test_errors_hold_neither_secrets_nor_user_data(world: World) -> None:
     told = "#cloud-config\npassword: hunter2\n"
     encoded = "I2Nsb3VkLWNvbmZpZwpwYXNzd29yZDogaHVudGVyMgo="
-    message = f"Invalid user data {told} or {encoded}, signed with {ec2_cloud.SECRET_KEY}"
+    message = f"Invalid user data {told} or {encoded}, tag hunter3, signed with {ec2_cloud.SECRET_KEY}"
+    creation = world.creation(new_id(), user_data=told, tags={"token": "hunter3"})
     world.cloud.fault("RunInstances", code="InvalidParameterValue", status=400, message=message)
     with pytest.raises(errors.PermanentError, match="InvalidParameterValue: Invalid user data") as caught:
-        world.handler().create(world.creation(new_id(), user_data=told))
+        world.handler().create(creation)
     shown = "".join(traceback.format_exception(caught.value))
-    assert not any(secret in shown for secret in ("hunter2", encoded, ec2_cloud.SECRET_KEY))
+    assert not any(secret in shown for secret in ("hunter2", "hunter3", encoded, ec2_cloud.SECRET_KEY))
 
 
 def test_what_boto3_refuses_itself_is_not_quoted(world: World) -> None:

@@ -31,5 +31,7 @@ def test_a_registry_that_is_asked_too_often_is_left_alone_for_a_minute() -> None
     assert problem.delay == 60
 
 
-def test_stars_for_secrets_the_longest_first() -> None:
-    assert docker_errors.without("hunter2hunter2 hunter2 ab", ["hunter2", "ab", "hunter2hunter2"]) == "*** *** ab"
+def test_a_login_that_is_quoted_is_hidden() -> None:
+    problem = docker_errors.of_image('unauthorized: "ann:hunter\\"2" is not known', ['hunter"2'])
+    assert isinstance(problem, errors.PermanentError)
+    assert str(problem) == 'unauthorized: "ann:***" is not known'

@@ -11,7 +11,7 @@ import pytest
 
 from occo_celery import errors
 from occo_celery.model import status
-from occo_celery.plugins.resourcehandler import process_end, process_table
+from occo_celery.plugins.resourcehandler import machine, process, process_end, process_start, process_table
 from tests.unit.process import world as worlds
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -232,3 +232,21 @@ def test_logs_read_no_more_than_a_bound(world: worlds.World) -> None:
 
 def test_the_moment_that_a_drop_looks_is_short() -> None:
     assert process_end.QUICK <= 0.05
+
+
+@pytest.mark.parametrize("kind", [process.ProcessHandler, machine.MachineHandler])
+def test_errors_name_the_handler_that_they_are_of(world: worlds.World, kind: type[process.ProcessHandler]) -> None:
+    options = {"root": str(world.root)}
+    handler = kind(kind.account({}, options), {"type": kind.kind}, {}, options)
+    with pytest.raises(errors.PermanentError, match=f"^{kind.kind}: there is no output of n1:1:1"):
+        handler.logs("n1:1:1", 1, 5.0)
+    with pytest.raises(errors.PermanentError, match=f"^{kind.kind}: 'a/b' cannot name a folder"):
+        handler.create(world.creation("a/b"))
+    started = handler._launcher.start(
+        process_start.Launch(executable="/nobody", arguments=["x"], environment={}, directory="/nowhere"),
+        str(world.scratch),
+        {},
+        time.monotonic() + 30.0,
+    )
+    assert started is not None
+    assert str(started.error).startswith(f"{kind.kind}: the command cannot be started: ")

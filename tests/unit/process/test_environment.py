@@ -10,9 +10,11 @@ import stat
 import sys
 from collections.abc import Iterator
 
+import pydantic
 import pytest
 
 from occo_celery import errors
+from occo_celery.plugins.resourcehandler import process_start
 from tests.unit.process import world as worlds
 
 TELL = f"""
@@ -149,22 +151,24 @@ def test_a_large_context_arrives(world: worlds.World) -> None:
     assert (world.root / "n1" / "context").read_text() == text
 
 
+HOLDS = "/hunter2/value"  # a template may have put a secret into any of them
 WRONG = {
-    "no such command": ({"command": "surely-no-such-command"}, "command not found: surely-no-such-command"),
-    "no such path": ({"command": ["/no/such/command"]}, "command not found: /no/such/command"),
-    "PATH of its own": ({"command": "sh", "environment": {"PATH": "/nowhere"}}, "PATH is /nowhere"),
-    "not executable": ({"command": "/etc/passwd"}, "not executable: /etc/passwd"),
-    "a folder": ({"command": "/etc"}, "not found: /etc"),
-    "quotes": ({"command": "sh 'x"}, "No closing quotation"),
+    "no such command": ({"command": "hunter2-command"}, "command: no program of that name is in PATH"),
+    "no such path": ({"command": [HOLDS]}, "command: there is no such file"),
+    "PATH of its own": ({"command": "sh", "environment": {"PATH": HOLDS}}, "command: no program of that name"),
+    "not executable": ({"command": "/etc/passwd"}, "command: the file is not executable"),
+    "a folder": ({"command": "/etc"}, "command: there is no such file"),
+    "quotes": ({"command": "hunter2 'x"}, "No closing quotation"),
     "blank": ({"command": "  "}, "empty"),
     "empty": ({"command": [""]}, "empty"),
     "a NUL": ({"command": ["sh", "hunter2\0"]}, "NUL"),
     "a NUL in a variable": ({"command": "sh", "environment": {"A": "hunter2\0"}}, "'A'"),
     "a wrong name": ({"command": "sh", "environment": {"A=B": "hunter2"}}, "'A=B'"),
-    "no directory": ({"command": "sh", "working_directory": "/no/such/folder"}, "/no/such/folder does not exist"),
-    "a relative directory": ({"command": "sh", "working_directory": "here"}, "must be an absolute path"),
+    "no directory": ({"command": "sh", "working_directory": HOLDS}, "working_directory does not exist"),
+    "a relative directory": ({"command": "sh", "working_directory": "hunter2"}, "must be an absolute path"),
     "a wrong type": ({"command": "sh", "environment": {"A": 5}}, "environment.A"),
-    "too long": ({"command": ["sh", "x" * 3_000_000]}, "Argument list too long"),
+    "too long": ({"command": ["sh", "hunter2" * 500_000]}, "Argument list too long"),
+    "a secret for all to see": ({"command": "sh {{ secret('x') }}"}, "hand secrets over in `environment`"),
 }
 
 
@@ -179,11 +183,12 @@ def test_what_can_never_be_started(world: worlds.World, what: str) -> None:
 
 
 def test_what_turns_out_not_to_be_a_program(world: worlds.World, tmp_path: pathlib.Path) -> None:
-    script = tmp_path / "broken"
+    script = tmp_path / "hunter2"
     script.write_text("no interpreter is named here\n")
     script.chmod(0o755)
-    with pytest.raises(errors.PermanentError, match="cannot be started: Exec format error"):
+    with pytest.raises(errors.PermanentError, match="the command cannot be started: Exec format error") as caught:
         world.handler().create(world.creation(command=[str(script)]))
+    assert "hunter2" not in str(caught.value)
     assert_nothing_left(world)
 
 
@@ -206,6 +211,23 @@ def assert_nothing_left(world: worlds.World) -> None:
     assert not (world.root / "n1").exists()
     assert handler.create(world.creation("n2")).addresses == (f"{worlds.NETWORK}.1",)
     assert handler.create(world.creation("n1")).addresses == (f"{worlds.NETWORK}.2",)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["echo {{ secret('x') }}", ["echo", "{{ secret('x')|upper }}"], "{% set s = secret %}echo {{ s('x') }}"],
+)
+def test_a_template_that_would_show_a_secret_to_the_whole_host_is_refused(command: str | list[str]) -> None:
+    with pytest.raises(pydantic.ValidationError, match=r"`command` must not hold a secret: .*`environment`"):
+        process_start.ProcessSection(type="process", command=command)
+
+
+@pytest.mark.parametrize(
+    "command", ["echo secret('x')", "echo {{ variables.secret }}", "echo {{ 'secret' }}", "echo {{ secret( }}"]
+)
+def test_a_command_may_speak_of_secrets(command: str) -> None:
+    environment = {"PASSWORD": "{{ secret('x') }}"}
+    process_start.ProcessSection(type="process", command=command, environment=environment)
 
 
 @pytest.mark.parametrize("node_id", ["", ".", "..", "../n1", "a/b", "archive", "addresses.sqlite", ".locks", "a:b"])
