@@ -13,7 +13,7 @@ from typing import Any
 from occo_celery import errors
 from occo_celery.model import description as descriptions
 from occo_celery.model import instance
-from occo_celery.plugins.contextualisation import templates
+from occo_celery.plugins.contextualisation import commands, templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +37,12 @@ def names(
     definition: Mapping[str, Any],
     peers: Mapping[str, Sequence[Peer]],
     secret: Callable[[str], str],
-    cmd: Callable[[str], str] | None = None,
+    cmd: Callable[[str], str] = commands.elsewhere,
 ) -> dict[str, Any]:
     """What a template may use, by name.
 
     definition: the chosen implementation; peers: the running instances of the nodes that this one depends on,
-    by node name; secret: fetches the value of a secret; cmd: runs a command, if the configuration allows that.
+    by node name; secret: fetches the value of a secret; cmd: runs a command, or says why not (commands.py).
     A later line goes before an earlier one. The functions raise TemplateError.
     """
     instances = _Instances(description, node, peers)
@@ -65,17 +65,13 @@ def names(
         "ibget": instances.ibget,
         "cut": cut,
         "secret": secret,
-        "cmd": cmd or _no_commands,
+        "cmd": cmd,
     }
 
 
 def cut(text: object, start: int, end: int) -> str:
     """The characters of a text from start up to, not including, end; counted from 0."""
     return str(text)[start:end]
-
-
-def _no_commands(command: str) -> str:
-    raise errors.TemplateError("cmd() is turned off; the configuration turns it on")
 
 
 @dataclass(frozen=True, slots=True)

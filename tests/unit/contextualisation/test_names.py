@@ -100,7 +100,7 @@ def test_there_is(text: str, expected: str) -> None:
         ("{{ find_node_id('none') }}", "node 'none' has no running instance"),
         ("{{ getip('id-3') }}", "instance id-3 of node 'id-3' has no address yet"),
         ("{{ ibget('node.password') }}", "ibget() does not know 'node.password'; it knows: infrastructure.id"),
-        ("{{ cmd('id') }}", "cmd() is turned off; the configuration turns it on"),
+        ("{{ cmd('id') }}", "cmd() is for what an instance is told when it is made"),
     ],
 )
 def test_there_is_not(text: str, expected: str) -> None:
