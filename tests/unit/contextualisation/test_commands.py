@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 
 import psutil
@@ -69,14 +70,23 @@ def test_a_command_that_fails_shows_neither_its_words_nor_its_output(text: str, 
     assert expected in refused(text)
 
 
-def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
-    monkeypatch.setattr(commands, "LIMIT", 2.0)
+def test_nothing_of_the_workers_comes_in() -> None:
+    """A command that reads what the worker has as its input would wait for it."""
+    kept, (reader, writer) = os.dup(0), os.pipe()
+    try:
+        os.dup2(reader, 0)
+        assert render("{{ cmd('readlink /proc/self/fd/0') }}") == "/dev/null"
+    finally:
+        os.dup2(kept, 0)
+        for one in (kept, reader, writer):
+            os.close(one)
+
+
+def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(tmp_path: pathlib.Path) -> None:
     started = tmp_path / "started"
     (tmp_path / "script").write_text(f"sleep 600 & echo $! > {started}; wait\n")
     message = refused(f"{{{{ cmd('sh {tmp_path}/script') }}}}")
-    assert "cmd(): the command was not over after 2 s, and was ended" in message
+    assert "cmd(): the command was not over after 5 s, and was ended" in message
     process = int(started.read_text())
     wait_until(lambda: not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE)
 
