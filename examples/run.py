@@ -1,15 +1,17 @@
 """Runs one of the examples on one kind of cloud, in a system of its own: `python examples/run.py workers docker`.
 
-Examples: shop (a gateway before two applications with a store), workers (a master with workers that scale),
-pipeline (three stages). Clouds: process (this machine, nothing else is needed), docker (at
+Examples: shop (a gateway before two applications with a store; on machines that is a MariaDB), workers (a master with
+workers that scale), pipeline (three stages). Clouds: process (this machine, nothing else is needed), docker (at
 unix:///var/run/docker.sock), machine (small ones on this host, with cloud-init; as root). Exit code 0, or it says
 what failed.
 """
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
+import secrets
 import sys
 import urllib.request
 from dataclasses import dataclass
@@ -114,6 +116,7 @@ def main() -> int:
     if chosen is None or sys.argv[2] not in chosen.definitions:
         print(__doc__, file=sys.stderr)
         return 2
+    os.environ.setdefault("OCCO_SECRET_SHOP_DATABASE", secrets.token_hex(16))  # the workers inherit it
     try:
         with system.running():
             life(chosen, sys.argv[2])

@@ -20,7 +20,7 @@ import yaml
 from occo_celery import errors
 from occo_celery.model import budget
 
-_T = TypeVar("_T", "Enactor", "Instructions")
+_T = TypeVar("_T", "Enactor", "Instructions", "Contextualisation")
 
 #: A configuration file is at most this long, bytes.
 LONGEST = 1 << 20
@@ -79,6 +79,13 @@ class Instructions:
     backoff_longest: float = 300.0
     resend: float = 10.0  # a message that led to nothing is sent again
     sweep_interval: float = 21600.0  # every cloud account is looked through for what nobody knows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contextualisation:
+    """Templates. cmd: ``cmd(command)`` in them runs programs on the workers' hosts, as the workers' user."""
+
+    cmd: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -140,6 +147,7 @@ class Settings:
     celery: Mapping[str, Any] = field(default_factory=dict)
     enactor: Enactor = Enactor()
     instructions: Instructions = Instructions()
+    contextualisation: Contextualisation = Contextualisation()
     budgets: Sequence[budget.Budget] = ()
     resourcehandler: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     configmanager: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -303,7 +311,8 @@ def _loader(environ: Mapping[str, str]) -> type[yaml.SafeLoader]:
 def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) -> Settings:
     if not isinstance(data, dict):
         raise errors.ConfigurationError(f"{source}: a configuration is a mapping")
-    _known(source, "", data, ("logging", "components", "celery", "enactor", "instructions", "budgets", "home"))
+    groups = ("enactor", "instructions", "contextualisation")
+    _known(source, "", data, ("logging", "components", "celery", *groups, "budgets", "home"))
     components = _mapping(source, data, "components")
     missing = [key for key in ("logging", "components") if key not in data]
     missing += [f"components.{key}" for key in ("resourcehandler", "configmanager", "uds") if key not in components]
@@ -332,6 +341,7 @@ def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) ->
             celery={key: value for key, value in celery.items() if key != "broker_url"},
             enactor=_values(source, data, "enactor", Enactor()),
             instructions=_values(source, data, "instructions", Instructions()),
+            contextualisation=_values(source, data, "contextualisation", Contextualisation()),
             budgets=_budgets(source, data.get("budgets") or []),
             resourcehandler=_handlers(_component(source, components, "resourcehandler", "ResourceHandler"), home),
             configmanager=_component(source, components, "configmanager", "ConfigManager"),
@@ -377,6 +387,11 @@ def _values(source: str, data: Mapping[str, Any], key: str, default: _T) -> _T:
     values: dict[str, Any] = {}
     for name, value in given.items():
         kind = type(getattr(default, name))
+        if kind is bool:
+            if not isinstance(value, bool):
+                raise errors.ConfigurationError(f"{source}: {key}.{name} is {value!r}; true or false is wanted")
+            values[name] = value
+            continue
         try:
             values[name] = kind(value)
         except (TypeError, ValueError) as problem:

@@ -119,8 +119,10 @@ class System:
     @cached_property
     def resolver(self) -> resolve.Resolver:
         from occo_celery.infraprocessor import resolve
+        from occo_celery.plugins.contextualisation import commands
 
-        return resolve.Resolver(self.settings.auth.secret, self.contextualisation)
+        cmd = commands.run if self.settings.contextualisation.cmd else commands.off
+        return resolve.Resolver(self.settings.auth.secret, self.contextualisation, cmd)
 
     @cached_property
     def observer(self) -> observe.Observer:

@@ -16,8 +16,8 @@ from typing import Any
 from occo_celery import errors
 from occo_celery.model import description, instance
 from occo_celery.plugins.contextualisation import base as contextualisation
+from occo_celery.plugins.contextualisation import commands, templates
 from occo_celery.plugins.contextualisation import names as template_names
-from occo_celery.plugins.contextualisation import templates
 from occo_celery.plugins.resourcehandler import base as resourcehandler
 
 
@@ -113,9 +113,14 @@ def made_from(node: description.NodeDescription) -> str:
 
 
 def names(
-    desired: description.StaticDescription, node: instance.Instance, *, secret: Callable[[str], str]
+    desired: description.StaticDescription,
+    node: instance.Instance,
+    *,
+    secret: Callable[[str], str],
+    cmd: Callable[[str], str] = commands.elsewhere,
 ) -> dict[str, Any]:
-    """The names that the templates of an instance may use, from what was frozen for it. secret: fetches one."""
+    """The names that the templates of an instance may use, from what was frozen for it. secret: fetches one; cmd:
+    runs a command."""
     frozen = json.loads(node.inputs) if node.inputs is not None else {}
     return template_names.names(
         description=desired,
@@ -124,6 +129,7 @@ def names(
         definition=node.implementation or {},
         peers={name: [_peer(one) for one in some] for name, some in frozen.get("peers", {}).items()},
         secret=secret,
+        cmd=cmd,
     )
 
 
@@ -140,28 +146,30 @@ class Rendered:
 
 
 class Resolver:
-    """Renders. secret: fetches a secret by name; contextualisations: finds the plugin of a type."""
+    """Renders. secret: fetches a secret by name; contextualisations: finds the plugin of a type; cmd: runs a command
+    for the templates of what an instance is told."""
 
     def __init__(
         self,
         secret: Callable[[str], str],
         contextualisations: Callable[[str], contextualisation.Contextualisation],
+        cmd: Callable[[str], str] = commands.off,
     ) -> None:
-        self._secret, self._contextualisations = secret, contextualisations
+        self._secret, self._contextualisations, self._cmd = secret, contextualisations, cmd
 
     def names(self, desired: description.StaticDescription, node: instance.Instance) -> dict[str, Any]:
-        """The names that the templates of an instance may use."""
+        """The names that the templates of an instance may use while it runs."""
         return names(desired, node, secret=self._secret)
 
     def render(self, desired: description.StaticDescription, node: instance.Instance, *, timeout: float) -> Rendered:
         """The creation of an instance whose implementation and inputs are chosen. Raises TemplateError."""
         assert node.implementation is not None
-        names = self.names(desired, node)
+        known = names(desired, node, secret=self._secret, cmd=self._cmd)
         where = f"node_def:{desired.node_lookup[node.node_name].type}"
-        section = templates.render_tree(node.implementation["resource"], names, f"{where} resource")
+        section = templates.render_tree(node.implementation["resource"], known, f"{where} resource")
         context = contextualisation.Context()
         if told := node.implementation.get("contextualisation"):
-            context = self._contextualisations(told["type"]).render(told, names)
+            context = self._contextualisations(told["type"]).render(told, known)
         creation = resourcehandler.Creation(
             node_id=node.node_id,
             infra_id=node.infra_id,

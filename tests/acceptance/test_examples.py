@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import pytest
 
+from occo_celery.api import importing
 from tests import docker_daemon, machines
 from tests.acceptance.installation import EXAMPLES
 
+HOW_TOS = EXAMPLES.parent / "docs" / "how-to"
 NAMES = ("shop", "workers", "pipeline")
 
 
@@ -62,3 +66,12 @@ def test_what_there_is_not_is_explained() -> None:
     done = subprocess.run([sys.executable, str(EXAMPLES / "run.py"), "shop", "moon"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "Examples: shop" in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(HOW_TOS.glob("*.md")), ids=lambda path: path.stem)
+def test_definitions_in_the_how_tos_can_be_imported(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL):
+        definitions = textwrap.dedent(block)
+        if definitions.startswith("'node_def:"):
+            (tmp_path / "definitions.yaml").write_text(definitions)
+            assert importing.load(tmp_path / "definitions.yaml").definitions

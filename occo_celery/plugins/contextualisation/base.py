@@ -21,7 +21,7 @@ class Context:
 
 
 class Contextualisation(abc.ABC):
-    """Pure: no I/O. Raises TemplateError."""
+    """No I/O but reading what is installed on this host. Raises TemplateError."""
 
     schema: ClassVar[type[pydantic.BaseModel]]
 

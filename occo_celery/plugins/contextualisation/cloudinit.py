@@ -1,19 +1,25 @@
 """Contextualisation by cloud-init: the instance is given a user-data text.
 
 What cloud-init reads of a ``#cloud-config`` is YAML as PyYAML reads it; a text that does not parse would leave the
-instance up and unconfigured, so it is refused here.
+instance up and unconfigured, so it is refused here. Where cloud-init is installed on this host, its schema is asked,
+too (cloud_schema.py): what no version takes is refused, the rest of what it says is logged, for an instance may have
+a newer one. Scripts and other formats of cloud-init's are passed on as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 
 from occo_celery import errors
-from occo_celery.plugins.contextualisation import base, basic, templates
+from occo_celery.plugins.contextualisation import base, basic, cloud_schema, multipart, templates
+
+log = logging.getLogger(__name__)
 
 #: The first line by which cloud-init knows the format.
 HEADER = "#cloud-config"
@@ -24,12 +30,16 @@ MAX_DEPTH = 100
 
 
 class Section(pydantic.BaseModel):
-    """``contextualisation`` of type cloudinit; a mapping as context_template becomes cloud-config text."""
+    """``contextualisation`` of type cloudinit.
+
+    context_template: a text in any format of cloud-init's; a mapping, which becomes cloud-config text; or a list of
+    such parts, which become one MIME message.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
     type: Literal["cloudinit"]
-    context_template: str | dict[str, Any]
+    context_template: str | dict[str, Any] | Annotated[list[str | dict[str, Any]], pydantic.Field(min_length=1)]
     attributes: dict[str, Any] = {}
 
 
@@ -38,19 +48,56 @@ class CloudinitContextualisation(base.Contextualisation):
 
     schema = Section
 
+    def __init__(self, schemas: Sequence[str] = cloud_schema.FILES) -> None:
+        """schemas: patterns of the files that cloud-init's schema may be in."""
+        self._schemas = tuple(schemas)
+
     def render(self, section: Mapping[str, Any], names: Mapping[str, Any]) -> base.Context:
         """User data and attributes, rendered. Raises TemplateError."""
         where = f"{basic.where(names)}.context_template"
-        rendered = templates.render_tree(section["context_template"], names, where)
-        if isinstance(rendered, dict):
-            rendered = f"{HEADER}\n" + yaml.dump(rendered, Dumper=_Dumper, sort_keys=False)
-        if rendered.startswith(HEADER) and not rendered.startswith(f"{HEADER}-"):  # -archive is another format
-            _check(rendered, where)
-        return base.Context(user_data=rendered, attributes=basic.attributes(section, names))
+        template = section["context_template"]
+        rendered = templates.render_tree(template, names, where)
+        if isinstance(rendered, list):
+            places = [f"{where}[{number}]" for number in range(len(rendered))]
+            texts = list(map(self._text, rendered, template, places))
+            user_data = multipart.joined(list(zip(map(multipart.type_of, texts, places), texts, strict=True)))
+        else:
+            user_data = self._text(rendered, template, where)
+        return base.Context(user_data=user_data, attributes=basic.attributes(section, names))
+
+    def _text(self, rendered: str | dict[str, Any], template: object, where: str) -> str:
+        """The text of a part, checked if it is a cloud-config."""
+        text = rendered if isinstance(rendered, str) else _dumped(rendered)
+        if text.startswith(HEADER) and not text.startswith(f"{HEADER}-"):  # -archive is another format
+            config = _parsed(text, where)
+            schema = cloud_schema.installed(self._schemas)
+            _judge(schema.check(config, str(template)) if schema is not None else (), where)
+        return text
 
     def templates(self, section: Mapping[str, Any]) -> Mapping[str, str]:
         """All texts of the section."""
         return dict(templates.strings(section))
+
+
+def _judge(findings: Sequence[cloud_schema.Finding], where: str) -> None:
+    refused = [one.text for one in findings if one.refused]
+    if refused:
+        raise errors.TemplateError(
+            f"{where}: cloud-init cannot use the rendered {HEADER}, says the schema of the one on this host: "
+            + "; ".join(refused)
+        )
+    for one in findings:
+        _warn(f"{where}: the schema of the cloud-init on this host says: {one.text}; it is used as it is")
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn(message: str) -> None:
+    """Once a process, not once an instance."""
+    log.warning("%s", message)
+
+
+def _dumped(config: Mapping[str, Any]) -> str:
+    return f"{HEADER}\n" + yaml.dump(config, Dumper=_Dumper, sort_keys=False)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -81,11 +128,10 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _check(text: str, where: str) -> None:
+def _parsed(text: str, where: str) -> dict[Any, Any]:
     """Raises TemplateError with the line of the rendered text, but nothing of the text: it may hold secrets."""
     if len(text) > MAX_LENGTH:
         raise errors.TemplateError(f"{where}: a cloud-config has at most {MAX_LENGTH} characters, not {len(text)}")
-    problem = ""
     try:
         parsed = yaml.load(text, Loader=_Loader)  # noqa: S506 a safe loader
     except yaml.YAMLError as found:
@@ -93,10 +139,11 @@ def _check(text: str, where: str) -> None:
     except ValueError:  # only looks like one
         problem = "it has an impossible date or number"
     else:
-        if not isinstance(parsed, dict):
-            problem = "it is not a mapping"
-    if problem:  # outside the handler: the cause quotes the text
-        raise errors.TemplateError(f"{where}: the rendered {HEADER} is not YAML that cloud-init can use: {problem}")
+        if isinstance(parsed, dict):
+            return parsed
+        problem = "it is not a mapping"
+    # outside the handler: the cause quotes the text
+    raise errors.TemplateError(f"{where}: the rendered {HEADER} is not YAML that cloud-init can use: {problem}")
 
 
 def _explain(found: yaml.YAMLError) -> str:

@@ -5,6 +5,7 @@ Called by infraprocessor/resolve.py with what was frozen for the instance, so th
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 from occo_celery import errors
 from occo_celery.model import description as descriptions
 from occo_celery.model import instance
-from occo_celery.plugins.contextualisation import templates
+from occo_celery.plugins.contextualisation import commands, templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +38,12 @@ def names(
     definition: Mapping[str, Any],
     peers: Mapping[str, Sequence[Peer]],
     secret: Callable[[str], str],
-    cmd: Callable[[str], str] | None = None,
+    cmd: Callable[[str], str] = commands.elsewhere,
 ) -> dict[str, Any]:
     """What a template may use, by name.
 
     definition: the chosen implementation; peers: the running instances of the nodes that this one depends on,
-    by node name; secret: fetches the value of a secret; cmd: runs a command, if the configuration allows that.
+    by node name; secret: fetches the value of a secret; cmd: runs a command, or says why not (commands.py).
     A later line goes before an earlier one. The functions raise TemplateError.
     """
     instances = _Instances(description, node, peers)
@@ -65,17 +66,13 @@ def names(
         "ibget": instances.ibget,
         "cut": cut,
         "secret": secret,
-        "cmd": cmd or _no_commands,
+        "cmd": cmd,
     }
 
 
 def cut(text: object, start: int, end: int) -> str:
     """The characters of a text from start up to, not including, end; counted from 0."""
     return str(text)[start:end]
-
-
-def _no_commands(command: str) -> str:
-    raise errors.TemplateError("cmd() is turned off; the configuration turns it on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +101,31 @@ class _Instances:
         found = [peer.node_id for peer in self._find(node)]
         return found if allnodes else self._first(node, found)
 
-    def ibget(self, key: str, *arguments: Any) -> Any:
-        """A key of Occopus' info broker, as far as it is known when an instance is made."""
+    def ibget(self, key: str, *arguments: Any, **named: Any) -> Any:
+        """A key of Occopus' info broker with its arguments there, as far as it is known when an instance is made."""
         known: dict[str, Callable[..., Any]] = {
-            "infrastructure.name": lambda: self.description.name,
-            "infrastructure.id": lambda: self.description.infra_id,
+            "infrastructure.name": lambda infra_id=None: self._own(infra_id).name,
+            "infrastructure.id": lambda infra_id=None: self._own(infra_id).infra_id,
             "node.resource.address": self.getip,
             "node.resource.ip_address": self.getip,
             "node.address": self.getip,
             "node.addresses": self.getipall,
-            "node.find": lambda node: self.find_node_id(node, allnodes=True),
-            "node.find_one": self.find_node_id,
+            "node.find": lambda name, infra_id=None: self._own(infra_id) and self.find_node_id(name, True),
+            "node.find_one": lambda name, infra_id=None: self._own(infra_id) and self.find_node_id(name),
         }
         if key not in known:
             raise errors.TemplateError(f"ibget() does not know {key!r}; it knows: {', '.join(sorted(known))}")
-        return known[key](*arguments)
+        try:
+            inspect.signature(known[key]).bind(*arguments, **named)
+        except TypeError as problem:
+            raise errors.TemplateError(f"ibget({key!r}): {problem}") from problem
+        return known[key](*arguments, **named)
+
+    def _own(self, infra_id: str | None) -> descriptions.StaticDescription:
+        """The infrastructure itself; templates see no other."""
+        if infra_id not in (None, self.description.infra_id):
+            raise errors.TemplateError("ibget() knows nothing of other infrastructures; pass `infra_id`, or nothing")
+        return self.description
 
     def mapped(self) -> dict[str, Any]:
         """The attributes that the dependencies of the node map to names of its own; of those that no instance has,

@@ -15,6 +15,7 @@ import pytest
 
 from occo_celery import errors
 from occo_celery.model import status
+from occo_celery.plugins.contextualisation import cloudinit
 from occo_celery.plugins.resourcehandler import base, machine, process_table
 from tests import machines
 from tests.contract.cases import wait_until
@@ -95,6 +96,27 @@ def test_a_cloud_config_is_carried_out(handler: machine.MachineHandler) -> None:
     assert (place / "srv/greeting").stat().st_mode & 0o777 == 0o640
     assert (place / "srv/ran").read_text() == "ran as root on shop-1\n"
     assert wait_until(lambda: fetched(made.addresses[0], "ran")) == "ran as root on shop-1"
+
+
+def test_all_parts_of_a_message_are_carried_out(handler: machine.MachineHandler) -> None:
+    parts = {
+        "type": "cloudinit",
+        "context_template": [
+            {"write_files": [{"path": "/srv/greeting", "content": "hello from {{ name }}\n"}]},
+            "#!/bin/sh\necho grüße > /srv/script\n",
+            "#cloud-boothook\n#!/bin/sh\nmkdir -p /srv && echo early > /srv/hook\n",
+            "## template: jinja\n#cloud-config\n"
+            "runcmd: [[sh, -c, 'echo {% raw %}{{ v1.instance_id }}{% endraw %} > /srv/id']]\n",
+        ],
+    }
+    told = cloudinit.CloudinitContextualisation().render(parts, {"name": "web-1"})
+    made = handler.create(creation(told.user_data))
+    up(handler, made)
+    place = on(made.node_id) / "srv"
+    assert (place / "greeting").read_text() == "hello from web-1\n"
+    assert (place / "script").read_text("utf-8") == "grüße\n"
+    assert (place / "hook").read_text() == "early\n"
+    assert (place / "id").read_text() == f"{made.node_id}\n"
 
 
 def test_the_host_stays_as_it_was(handler: machine.MachineHandler) -> None:

@@ -106,6 +106,39 @@ def test_as_they_stand(tmp_path: pathlib.Path, cloud: str, type_: str, text: str
     assert mapping.synch
 
 
+MYSQL = """
+'node_def:database':
+    -
+        resource:
+            type: ec2
+            endpoint: https://ec2.eu-west-1.amazonaws.com
+            regionname: eu-west-1
+            image_id: ami-12345678
+            instance_type: t2.small
+        contextualisation:
+            type: cloudinit
+            context_template: !text_import
+                url: file://cloud_init.yaml
+        health_check:
+            ports:
+                - 3306
+            mysqldbs:
+                - {{ name: shop, user: monitor, pass: {password} }}
+"""
+
+
+def test_checks_of_databases_are_taken_but_not_their_passwords(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "cloud_init.yaml").write_text(f"#cloud-config\n{CLOUD_INIT}")
+    path = tmp_path / "node_definitions.yaml"
+    path.write_text(MYSQL.format(password="'{{ secret(\"monitor\") }}'"))
+    (database,) = importing.load(path).definitions["database"]
+    assert database["contextualisation"]["context_template"].startswith("#cloud-config\n")
+    path.write_text(MYSQL.format(password="hunter2"))
+    with pytest.raises(errors.SchemaError, match="a secret must not be written here") as caught:
+        importing.load(path)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_type_that_is_not_there_yet_is_named(tmp_path: pathlib.Path) -> None:
     (tmp_path / "n.yaml").write_text("'node_def:n':\n  - resource: {type: cloudsigma, endpoint: x, libdrive_id: y}\n")
     with pytest.raises(errors.SchemaError, match="cloudsigma"):

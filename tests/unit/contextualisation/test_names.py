@@ -82,6 +82,10 @@ def known(**changes: Any) -> dict[str, Any]:
         ("{{ cut('abcdef', 1, 3) }}{{ cut(infra_id, 0, 5) }}", "bcinfra"),
         ("{{ ibget('infrastructure.name') }} {{ ibget('node.resource.address', 'db') }}", "shop 147.1.2.3"),
         ("{{ ibget('node.find', 'db')|length }} {{ ibget('node.find_one', 'db') }}", "3 id-1"),
+        ("{{ ibget('infrastructure.name', infra_id) }} {{ ibget('infrastructure.id', infra_id) }}", "shop infra-1"),
+        ("{{ ibget('node.find', infra_id=infra_id, name='db')|join(',') }}", "id-1,id-2,id-3"),
+        ("{{ ibget('node.find_one', infra_id=infra_id, name='db') }}", "id-1"),
+        ("{{ ibget('node.resource.address', find_node_id('db')) }}", "147.1.2.3"),
         ("{{ secret('x') }}", "<x>"),
     ],
 )
@@ -100,7 +104,10 @@ def test_there_is(text: str, expected: str) -> None:
         ("{{ find_node_id('none') }}", "node 'none' has no running instance"),
         ("{{ getip('id-3') }}", "instance id-3 of node 'id-3' has no address yet"),
         ("{{ ibget('node.password') }}", "ibget() does not know 'node.password'; it knows: infrastructure.id"),
-        ("{{ cmd('id') }}", "cmd() is turned off; the configuration turns it on"),
+        ("{{ ibget('infrastructure.name', 'infra-2') }}", "ibget() knows nothing of other infrastructures"),
+        ("{{ ibget('node.find', name='db', state=1) }}", "ibget('node.find'): got an unexpected keyword argument"),
+        ("{{ ibget('node.address') }}", "ibget('node.address'): missing a required argument: 'node'"),
+        ("{{ cmd('id') }}", "cmd() is for what an instance is told when it is made"),
     ],
 )
 def test_there_is_not(text: str, expected: str) -> None:

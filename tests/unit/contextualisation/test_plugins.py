@@ -17,7 +17,7 @@ from occo_celery.plugins.contextualisation import base, basic, cloudinit
 SECRET = "hunter2: ["
 NAMES = {"type": "web", "name": "web-1", "secret": lambda name: SECRET}
 BASIC = basic.BasicContextualisation()
-CLOUDINIT = cloudinit.CloudinitContextualisation()
+CLOUDINIT = cloudinit.CloudinitContextualisation(schemas=())  # whatever this host has: test_cloud_schema.py
 PLUGINS: list[base.Contextualisation] = [BASIC, CLOUDINIT]
 
 
@@ -43,6 +43,7 @@ def refused(template: Any) -> str:
         (BASIC, {"type": "basic", "attributes": {"a": {"b": ["{{ name }}"]}}}),
         (CLOUDINIT, {"type": "cloudinit", "context_template": "#cloud-config"}),
         (CLOUDINIT, {"type": "cloudinit", "context_template": {"runcmd": []}, "attributes": {}}),
+        (CLOUDINIT, {"type": "cloudinit", "context_template": [{"runcmd": []}, "#!/bin/sh"]}),
     ],
 )
 def test_sections_that_are_right(plugin: base.Contextualisation, section: dict[str, Any]) -> None:
@@ -58,6 +59,8 @@ def test_sections_that_are_right(plugin: base.Contextualisation, section: dict[s
         (BASIC, {"type": "basic", "context_template": "x"}),
         (CLOUDINIT, {"type": "cloudinit"}),
         (CLOUDINIT, {"type": "cloudinit", "context_template": 3}),
+        (CLOUDINIT, {"type": "cloudinit", "context_template": []}),
+        (CLOUDINIT, {"type": "cloudinit", "context_template": [["#!/bin/sh"]]}),
         (CLOUDINIT, {"type": "cloudinit", "context_template": "x", "atributes": {}}),
     ],
 )
@@ -79,6 +82,8 @@ def test_templates_are_all_texts_by_their_paths() -> None:
     section = {"type": "cloudinit", "context_template": {"runcmd": ["{{ a }}"]}, "attributes": {"b": "{{ c }}"}}
     expected = {"type": "cloudinit", "context_template.runcmd[0]": "{{ a }}", "attributes.b": "{{ c }}"}
     assert CLOUDINIT.templates(section) == expected
+    parts = {"context_template": ["#!{{ a }}", {"b": "{{ c }}"}]}
+    assert CLOUDINIT.templates(parts) == {"context_template[0]": "#!{{ a }}", "context_template[1].b": "{{ c }}"}
     assert BASIC.templates({"type": "basic", "attributes": {"b": "{{ c }}"}}) == {
         "type": "basic",
         "attributes.b": "{{ c }}",

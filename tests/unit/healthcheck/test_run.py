@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +19,7 @@ import pytest
 
 from occo_celery import errors
 from occo_celery.model import status
-from occo_celery.plugins.healthcheck import answers, base, ports, run
+from occo_celery.plugins.healthcheck import answers, base, ports, run, urls
 
 ADDRESS = "127.0.0.4"
 
@@ -194,6 +197,55 @@ def test_a_thousand_black_holes_end_within_the_deadline_of_a_pass(black_hole: in
     assert time.monotonic() - began < 30.0
     assert len(found) == 1000
     assert {finding.reason.text() for finding in found.values()} == {f"waiting_for: port {black_hole}, timed out"}
+
+
+#: What a check that got no answer may say; on a busy machine its own limit may be over before it says so itself.
+SILENCE = {"timed out", "no answer within its limit"}
+
+
+def test_a_thousand_urls_that_do_not_answer_end_within_the_deadline_of_a_pass(black_hole: int) -> None:
+    url = f"http://{{{{ ip }}}}:{black_hole}/"
+    jobs = [job(f"n{index}", urls=[url]) for index in range(1000)]
+    began = time.monotonic()
+    found = examine(jobs, {"urls": urls.UrlsCheck()}, limit=1.0, deadline=5.0)
+    assert time.monotonic() - began < 60.0  # one after the other: 1,000 s
+    assert len(found) == 1000
+    assert all(finding is not None and finding.status is not status.NodeStatus.READY for finding in found.values())
+
+
+def test_urls_that_do_not_answer_are_asked_at_once(black_hole: int) -> None:
+    url = f"http://{{{{ ip }}}}:{black_hole}/"
+    jobs = [job(f"n{index}", urls=[url]) for index in range(1000)]
+    found = examine(jobs, {"urls": urls.UrlsCheck()}, limit=1.0, deadline=100.0)
+    assert {finding.reason.text().rpartition(", ")[2] for finding in found.values()} <= SILENCE
+
+
+#: Run in a network of its own, where no echo is answered: 127.0.0.0/8 answers them everywhere else.
+PINGS = """
+import json, pathlib, time
+from occo_celery.plugins.healthcheck import base, ping, run
+pathlib.Path("/proc/sys/net/ipv4/icmp_echo_ignore_all").write_text("1")
+jobs = [
+    run.Job(target=base.Target(node_id=f"n{n}", addresses=(f"127.1.{n >> 8}.{n & 255}",)), section={"ping": True})
+    for n in range(1000)
+]
+began = time.monotonic()
+found = run.examine_all(jobs, {"ping": ping.PingCheck()}, limit=1.0, deadline=5.0)
+told = sorted({finding.reason.text() if finding else "ready" for finding in found.values()})
+print(json.dumps([len(found), time.monotonic() - began, told]))
+"""
+
+
+@pytest.mark.system
+def test_a_thousand_pings_that_are_not_answered_end_within_the_deadline_of_a_pass() -> None:
+    inside = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" -c "$1"', sys.executable, PINGS]
+    done = subprocess.run(inside, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    count, took, told = json.loads(done.stdout)
+    assert count == 1000
+    assert took < 60.0  # one after the other: 1,000 s
+    assert "waiting_for: ping, timed out" in told
+    assert "ready" not in told
 
 
 def test_more_black_holes_than_the_deadline_has_room_for_are_cut_off(black_hole: int) -> None:

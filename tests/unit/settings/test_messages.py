@@ -32,11 +32,18 @@ CONFIGURATIONS = [
     (f"{PARTS}enacter: {{}}", "FILE: unknown key enacter; did you mean enactor?"),
     (
         f"{PARTS}zzz: {{}}",
-        "FILE: unknown key zzz; there are: logging, components, celery, enactor, instructions, budgets, home",
+        "FILE: unknown key zzz; there are: logging, components, celery, enactor, instructions, contextualisation, "
+        "budgets, home",
     ),
     (f"{PARTS}enactor: {{intervall: 1}}", "FILE: unknown key enactor.intervall; did you mean interval?"),
     (f"{PARTS}enactor: 5", "FILE: enactor is a mapping"),
     (f"{PARTS}enactor: {{interval: soon}}", "FILE: enactor.interval is 'soon'; a number is wanted"),
+    (
+        f"{PARTS}contextualisation: {{cmd: on please}}",
+        "FILE: contextualisation.cmd is 'on please'; true or false is wanted",
+    ),
+    (f"{PARTS}contextualisation: {{cmd: 1}}", "FILE: contextualisation.cmd is 1; true or false is wanted"),
+    (f"{PARTS}contextualisation: {{cdm: true}}", "FILE: unknown key contextualisation.cdm; did you mean cmd?"),
     (f"{PARTS}enactor: {{interval: 0}}", "FILE: enactor.interval is 0; it must be more than 0"),
     (
         f"{PARTS}enactor: {{strategy: random}}",
