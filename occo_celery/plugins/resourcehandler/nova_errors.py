@@ -6,7 +6,7 @@ and the words of Nova's and Neutron's quotas: both have one status for them and 
 
 from __future__ import annotations
 
-import base64
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +16,7 @@ from keystoneauth1 import exceptions as keystone
 from openstack import exceptions as sdk
 
 from occo_celery import errors
+from occo_celery.plugins.resourcehandler import hiding, retry_after
 
 #: Characters of the cloud's words that are kept.
 LONGEST = 500
@@ -56,8 +57,8 @@ def translated(*, write: bool, secrets: Iterable[str] = ()) -> Iterator[None]:
         yield
     except (Unanswered, sdk.SDKException, keystone.ClientException) as problem:
         told = _words(problem)
-        shown = _without(told, secrets)
-        raise _sorted(problem, shown[:LONGEST], write) from (problem if shown == told else None)
+        shown = hiding.without(told, secrets)
+        raise _sorted(problem, told, shown[:LONGEST], write) from (problem if shown == told else None)
 
 
 def was_not_sent(problem: BaseException | None) -> bool:
@@ -70,8 +71,9 @@ def was_not_sent(problem: BaseException | None) -> bool:
     return False
 
 
-def _sorted(problem: Exception, words: str, write: bool) -> errors.ResourceError:
-    """The error of ours that says what may have happened."""
+def _sorted(problem: Exception, told: str, words: str, write: bool) -> errors.ResourceError:
+    """The error of ours that says what may have happened. told: what it goes by; words: what is shown of it."""
+    told = told.lower()
     if isinstance(problem, Unanswered):
         return _unanswered(words, write, problem.before)
     if isinstance(problem, (keystone.HttpError, keystone.DiscoveryFailure)):
@@ -87,9 +89,9 @@ def _sorted(problem: Exception, words: str, write: bool) -> errors.ResourceError
         return errors.TransientError(words, delay=_delay(problem))
     if status >= 500:
         return _unanswered(words, write, False)
-    if status in (403, 409) and any(part in words.lower() for part in NO_ROOM):
+    if status in (403, 409) and any(part in told for part in NO_ROOM):
         return errors.CapacityError(words)
-    if status == 409 and not any(part in words.lower() for part in NEVER):
+    if status == 409 and not any(part in told for part in NEVER):
         return errors.TransientError(words)  # it is in a state, or held by a lock, that may pass
     return errors.PermanentError(words)
 
@@ -107,16 +109,7 @@ def _words(problem: Exception) -> str:
     return f"{status}: {details}" if details and status else str(problem) or type(problem).__name__
 
 
-def _without(words: str, secrets: Iterable[str]) -> str:
-    """The words, with stars for the secrets, as they are and as base64, in which user data are sent."""
-    for secret in filter(None, secrets):
-        for form in (secret, base64.b64encode(secret.encode()).decode()):
-            words = words.replace(form, "***")
-    return words
-
-
 def _delay(problem: Exception) -> float | None:
     """Seconds, where the answer has a Retry-After."""
-    response = getattr(problem, "response", None)
-    asked = str(getattr(response, "headers", {}).get("Retry-After", ""))
-    return float(asked) if asked.isdecimal() else None
+    headers = getattr(getattr(problem, "response", None), "headers", {})
+    return retry_after.seconds(headers.get("Retry-After"), time.time())
