@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,7 +31,7 @@ def make_case(tmp_path: pathlib.Path) -> cases.Case:
     auth = {"username": there.user.username, "password": there.user.password}
     admin = there.connection()
 
-    def make_handler() -> nova.NovaHandler:
+    def make_handler(auth: dict[str, str] = auth) -> nova.NovaHandler:
         return nova.NovaHandler(nova.NovaHandler.account(section, {}), section, auth, {})
 
     def creation(node_id: str, infra_id: str = "infra-1", **changed: Any) -> base.Creation:
@@ -49,6 +51,14 @@ def make_case(tmp_path: pathlib.Path) -> cases.Case:
     def user_data_of(node_id: str) -> str:
         return base64.b64decode(admin.compute.get_server(server_of(node_id)).user_data).decode()
 
+    @contextlib.contextmanager
+    def lose_answer() -> Iterator[base.ResourceHandler]:
+        """A request to a frozen service waits in its socket, and is carried out when nobody waits for it any more."""
+        handler = make_handler()
+        handler.create(creation("warmed-up"))  # it has asked for all that a creation needs to know
+        with there.frozen("nova-api"):
+            yield handler
+
     def cleanup() -> None:
         admin.close()
         there.remove_all()
@@ -62,4 +72,7 @@ def make_case(tmp_path: pathlib.Path) -> cases.Case:
         bad_creation=functools.partial(creation, image_id="00000000-0000-0000-0000-000000000000"),
         cleanup=cleanup,
         user_data_of=user_data_of,
+        lose_answer=lose_answer,
+        wrong_credentials=lambda: make_handler({**auth, "password": cases.WRONG}),
+        why_not={"throttle": "Nova throttles nobody, proxies before it do: tests/unit/nova has what they answer"},
     )
