@@ -61,6 +61,32 @@ DOCKER = """
             ping: False
 """
 
+NOVA = """
+'node_def:nova_hello_node':
+    -
+        resource:
+            type: nova
+            endpoint: https://cloud.example.org:5000/v3
+            project_id: a678d20e71cb4b9f812a31e5f3eb63b0
+            user_domain_name: Default
+            image_id: d4f4e496-031a-4f49-b034-f8dafe28e01c
+            network_id: 3fd4c62d-5fbe-4bd9-9a9f-c161dabeefde
+            flavor_name: 4740c1b8-016d-49d5-a669-2b673f86317c
+            server_name: hello
+            key_name: my_key
+            security_groups:
+                -
+                    default
+            floating_ip: add_yes
+            floating_ip_pool: public
+            volume_size: 10
+            volume_persist: no
+        contextualisation:
+            type: cloudinit
+            context_template: !yaml_import
+                url: file://cloud_init.yaml
+"""
+
 INFRASTRUCTURE = """
 user_id: somebody@somewhere.com
 infra_name: hello
@@ -91,7 +117,8 @@ dependencies:
 
 
 @pytest.mark.parametrize(
-    ("cloud", "type_", "text"), [("ec2", "ec2_hello_node", EC2), ("docker", "docker_sender_node", DOCKER)]
+    ("cloud", "type_", "text"),
+    [("ec2", "ec2_hello_node", EC2), ("nova", "nova_hello_node", NOVA), ("docker", "docker_sender_node", DOCKER)],
 )
 def test_as_they_stand(tmp_path: pathlib.Path, cloud: str, type_: str, text: str) -> None:
     (tmp_path / "cloud_init.yaml").write_text(CLOUD_INIT)
