@@ -7,11 +7,12 @@ which configs/embedded.yaml spells out.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -93,17 +94,23 @@ class AuthData:
     def __repr__(self) -> str:
         return f"AuthData(source={self.source!r})"
 
-    def find(self, kind: str, section: Mapping[str, Any]) -> Mapping[str, Any]:
+    def find(
+        self, kind: str, section: Mapping[str, Any], choosing: Collection[str] | None = None
+    ) -> Mapping[str, Any]:
         """The auth_data of the entry whose filter keys all equal those of the section; empty if there is none.
 
-        Raises ConfigurationError when two match.
+        choosing: the only keys that entries for such a section may go by. What is kept by account must not have the
+        credentials of another one, because sections that lead to the same account differ elsewhere.
+        Raises ConfigurationError when two match, and when one goes by another key.
         """
         entries = self.resource if kind == "resource" else self.config_management
-        matches = [
-            (number, entry)
-            for number, entry in enumerate(entries, start=1)
-            if all(section.get(key) == value for key, value in entry.items() if key != "auth_data")
-        ]
+        matches = []
+        for number, entry in enumerate(entries, start=1):
+            fits = all(section.get(key) == value for key, value in entry.items() if key != "auth_data")
+            if choosing is not None and (fits or entry.get("type") == section.get("type")):
+                self._must_go_by(choosing, number, entry, section.get("type"))
+            if fits:
+                matches.append((number, entry))
         if len(matches) > 1:
             numbers = " and ".join(str(number) for number, _ in matches)
             raise errors.ConfigurationError(
@@ -111,6 +118,25 @@ class AuthData:
                 f"{section.get('name', '')}; make their filters differ".replace(" ;", ";")
             )
         return matches[0][1]["auth_data"] if matches else {}
+
+    def check(self, choosing: Callable[[str], Collection[str]]) -> None:
+        """Whether the entries of resource go by keys that they may go by. choosing: these keys, by the type of a
+        section; an entry of no type, or of one whose plugin is not here, is looked at when it is used.
+
+        Raises ConfigurationError.
+        """
+        for number, entry in enumerate(self.resource, start=1):
+            with contextlib.suppress(errors.PluginError):
+                if isinstance(entry.get("type"), str):
+                    self._must_go_by(choosing(entry["type"]), number, entry, entry["type"])
+
+    def _must_go_by(self, choosing: Collection[str], number: int, entry: Mapping[str, Any], kind: Any) -> None:
+        others = [key for key in entry if key != "auth_data" and key not in choosing]
+        if others:
+            raise errors.ConfigurationError(
+                f"{self.source}: entry {number} of 'resource' goes by {', '.join(others)}; credentials for {kind!r} "
+                f"can only go by what chooses the account: {', '.join(choosing)}"
+            )
 
     def secret(self, name: str) -> str:
         """A secret: the environment variable OCCO_SECRET_<NAME>, else the entry in ``secrets``.

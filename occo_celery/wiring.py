@@ -41,6 +41,14 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+def choosing(kind: str) -> tuple[str, ...]:
+    """The keys of a ``resource`` section of this type that choose its account. Raises PluginError."""
+    from occo_celery.compiler import shapes
+    from occo_celery.plugins import registry
+
+    return ("type", *shapes.marked_keys(registry.schema_for("resource", kind), shapes.FIXED))
+
+
 class System:
     """Everything that a process of this installation works with, made when first used.
 
@@ -92,7 +100,8 @@ class System:
         from occo_celery.plugins.resourcehandler import clouds as accounts
 
         return self._clouds or accounts.Clouds(
-            self.settings.resourcehandler, lambda section: self.settings.auth.find("resource", section)
+            self.settings.resourcehandler,
+            lambda section: self.settings.auth.find("resource", section, choosing(section["type"])),
         )
 
     def manager(self, section: Mapping[str, Any]) -> configmanager.ConfigManager:

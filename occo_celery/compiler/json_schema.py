@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 
 from occo_celery import errors
-from occo_celery.compiler import definitions, schema, sections
+from occo_celery.compiler import definitions, schema, sections, shapes
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -154,9 +154,15 @@ def _open(one: Schema) -> Schema:
 
 
 def _value(one: Schema) -> Schema:
-    if one.get("sensitive"):
+    if _has(one, shapes.SENSITIVE):
         return {"anyOf": [_ref("secret"), _FETCHED], **_kept(one)}
+    if _has(one, shapes.FIXED):
+        return {"anyOf": [{**_open(one), "not": _ref("template")}, _ref("import")], **_kept(one)}
     return {"anyOf": [_open(one), _ref("template"), _ref("secret"), _ref("import")], **_kept(one)}
+
+
+def _has(one: Schema, mark: str) -> bool:
+    return bool(one.get(mark)) or any(each.get(mark) for each in one.get("anyOf", ()))
 
 
 def _kept(one: Schema) -> Schema:

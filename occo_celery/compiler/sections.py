@@ -66,7 +66,12 @@ class Checker:
         #: where the value is not known yet, its kind still is; where it should not be at all, one complaint is enough
         skip = dict.fromkeys(_templated(shown, ()), sentences.TYPE_ERRORS)
         skip |= dict.fromkeys(references, sentences.TYPE_ERRORS | sentences.CHOICES)
-        for place in shapes.sensitive(schema, shown):
+        for place in shapes.marked(schema, shown, shapes.FIXED):
+            if place in skip:
+                skip[place] = frozenset()
+                problem = "must be the value itself: the account is chosen before anything is rendered or fetched"
+                self.report.add((*path, *place), problem, hint="no template and no {secret: NAME}")
+        for place in shapes.marked(schema, shown, shapes.SENSITIVE):
             value = _get(shown, place)
             if place not in references and not (isinstance(value, str) and _FETCHED.fullmatch(value)):
                 skip[place] = frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
@@ -25,6 +25,7 @@ class Login(_Section):
 class Cloud(_Section):
     type: Literal["cloud"]
     endpoint: str
+    region: Annotated[str, pydantic.Field(json_schema_extra={"fixed": True})] | None = None
     size: Literal["small", "large"] = "small"
     password: str | None = pydantic.Field(None, json_schema_extra={"sensitive": True})
     login: Login | None = None
@@ -119,6 +120,13 @@ def test_values_are_not_shown(tmp_path: pathlib.Path) -> None:
 def test_a_secret_is_a_reference(tmp_path: pathlib.Path, value: str) -> None:
     text = f"'node_def:a': [{{resource: {{type: cloud, endpoint: x, password: {value}}}}}]\n"
     assert any("resource.password" in line for line in report(tmp_path, main=text))
+
+
+@pytest.mark.parametrize("value", ["{secret: a}", "'{{ x }}'", "'{% x %}'"])
+def test_what_chooses_the_account_is_the_value_itself(tmp_path: pathlib.Path, value: str) -> None:
+    text = f"'node_def:a': [{{resource: {{type: cloud, endpoint: x, region: {value}}}}}]\n"
+    (line,) = report(tmp_path, main=text)
+    assert line.startswith("main.yaml:1:62: node_def:a[0].resource.region: must be the value itself")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "{}"])

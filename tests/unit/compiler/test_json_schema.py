@@ -120,6 +120,8 @@ GOOD: dict[str, Any] = {"resource": {"type": "cloud", "endpoint": "x"}}
         {"resource": {"type": "cloud", "endpoint": "x", "password": "written here"}},
         {"resource": {"type": "cloud", "endpoint": "x", "login": {"user": "u", "token": "written here"}}},
         {"resource": {"type": "cloud", "endpoint": "x", "ports": ["80"]}},
+        {"resource": {"type": "cloud", "endpoint": "x", "region": {"secret": "x"}}},
+        {"resource": {"type": "cloud", "endpoint": "x", "region": "{{ variables.x }}"}},
         {**GOOD, "health_check": {"port": [80]}},
         {**GOOD, "create_timeout": 0},
         {**GOOD, "create_timeout": "60"},
