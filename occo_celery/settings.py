@@ -7,6 +7,7 @@ which configs/embedded.yaml spells out.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import difflib
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 import yaml
 
 from occo_celery import errors
-from occo_celery.model import budget
+from occo_celery.model import budget, reference
 
 _T = TypeVar("_T", "Enactor", "Instructions")
 
@@ -156,7 +157,8 @@ class AuthData:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings:
-    """All that is configured. resourcehandler, configmanager: options by plugin type. celery: settings of the app."""
+    """All that is configured. resourcehandler, configmanager: options by plugin type. celery: settings of the app.
+    encryption_keys: of literal secrets; the first encrypts, each opens."""
 
     source: str
     home: pathlib.Path
@@ -170,6 +172,7 @@ class Settings:
     resourcehandler: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     configmanager: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     auth: AuthData = field(default_factory=AuthData)
+    encryption_keys: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"Settings(source={self.source!r}, home={str(self.home)!r})"  # URLs hold passwords
@@ -234,6 +237,7 @@ def _embedded(environ: Mapping[str, str], auth: AuthData) -> Settings:
             broker_url=f"redis+socket://{home / 'valkey.sock'}",
             resourcehandler=_handlers({}, home),
             auth=auth,
+            encryption_keys=_encryption("", {}, environ),
         )
     )
 
@@ -329,7 +333,8 @@ def _loader(environ: Mapping[str, str]) -> type[yaml.SafeLoader]:
 def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) -> Settings:
     if not isinstance(data, dict):
         raise errors.ConfigurationError(f"{source}: a configuration is a mapping")
-    _known(source, "", data, ("logging", "components", "celery", "enactor", "instructions", "budgets", "home"))
+    groups = ("logging", "components", "celery", "enactor", "instructions", "budgets", "encryption", "home")
+    _known(source, "", data, groups)
     components = _mapping(source, data, "components")
     missing = [key for key in ("logging", "components") if key not in data]
     missing += [f"components.{key}" for key in ("resourcehandler", "configmanager", "uds") if key not in components]
@@ -362,6 +367,7 @@ def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) ->
             resourcehandler=_handlers(_component(source, components, "resourcehandler", "ResourceHandler"), home),
             configmanager=_component(source, components, "configmanager", "ConfigManager"),
             auth=auth,
+            encryption_keys=_encryption(source, data, environ),
         )
     )
 
@@ -433,6 +439,32 @@ def _budgets(source: str, given: Any) -> Sequence[budget.Budget]:
             raise errors.ConfigurationError(f"{source}: {where} has neither concurrency nor rate")
         found.append(budget.Budget(**one))
     return tuple(found)
+
+
+def _encryption(source: str, data: Mapping[str, Any], environ: Mapping[str, str]) -> Sequence[str]:
+    given = _mapping(source, data, "encryption")
+    _known(source, "encryption.", given, ("key",))
+    if given.get("key") is None:
+        return _keys(reference.KEY_VARIABLE, environ.get(reference.KEY_VARIABLE))
+    return _keys(f"{source}: encryption.key", given["key"])
+
+
+def _keys(where: str, text: Any) -> Sequence[str]:
+    """The keys that a text has, which is never shown."""
+    keys = text.split() if isinstance(text, str) else () if text is None else (text,)
+    if not all(_is_key(one) for one in keys):
+        raise errors.ConfigurationError(
+            f"{where} must be {reference.KEY_LENGTH} random bytes in URL-safe base64 (or several such keys with "
+            f"spaces between them, of which the first encrypts); make one with `{reference.MAKE_KEY}`"
+        )
+    return tuple(keys)
+
+
+def _is_key(text: Any) -> bool:
+    try:
+        return len(base64.b64decode(text, altchars=b"-_", validate=True)) == reference.KEY_LENGTH
+    except (TypeError, ValueError):
+        return False
 
 
 def _checked(settings: Settings) -> Settings:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from occo_celery import settings
+from occo_celery import encryption, settings
 from occo_celery.model.message import Send
 from occo_celery.uds import infrastructures, version
 from occo_celery.uds.store import Store
@@ -96,6 +96,11 @@ class System:
         return self._now() if self._now is not None else self.store.now()
 
     @cached_property
+    def encryption(self) -> encryption.Encryption:
+        """Of the literal secrets of node definitions."""
+        return encryption.Encryption(self.settings.encryption_keys)
+
+    @cached_property
     def clouds(self) -> accounts.Clouds:
         from occo_celery.plugins.resourcehandler import clouds as accounts
 
@@ -129,7 +134,7 @@ class System:
     def resolver(self) -> resolve.Resolver:
         from occo_celery.infraprocessor import resolve
 
-        return resolve.Resolver(self.settings.auth.secret, self.contextualisation)
+        return resolve.Resolver(self.settings.auth.secret, self.encryption.decrypt, self.contextualisation)
 
     @cached_property
     def observer(self) -> observe.Observer:

@@ -37,6 +37,12 @@ _IMPORT: Schema = {
     "required": ["url"],
     "additionalProperties": False,
 }
+_WRITTEN_OUT: Schema = {
+    "description": "A secret that is written out: it is stored encrypted. Better name one: {secret: NAME}.",
+    "type": "string",
+    "not": _TEMPLATE,
+    "deprecated": True,
+}
 _FETCHED: Schema = {"type": "string", "pattern": r"^\s*\{\{-?\s*secret\(.*\)\s*-?\}\}\s*$"}
 
 
@@ -155,7 +161,8 @@ def _open(one: Schema) -> Schema:
 
 def _value(one: Schema) -> Schema:
     if _has(one, shapes.SENSITIVE):
-        return {"anyOf": [_ref("secret"), _FETCHED], **_kept(one)}
+        absent = [each for each in one.get("anyOf", ()) if each.get("type") == "null"]
+        return {"anyOf": [_ref("secret"), _FETCHED, _WRITTEN_OUT, _ref("import"), *absent], **_kept(one)}
     if _has(one, shapes.FIXED):
         return {"anyOf": [{**_open(one), "not": _ref("template")}, _ref("import")], **_kept(one)}
     return {"anyOf": [_open(one), _ref("template"), _ref("secret"), _ref("import")], **_kept(one)}

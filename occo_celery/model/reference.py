@@ -9,6 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+#: The environment variable that has the key of encrypted values where the configuration (encryption.key) has none.
+KEY_VARIABLE = "OCCO_ENCRYPTION_KEY"
+#: Bytes of a key, which is written in URL-safe base64, and a command that makes one.
+KEY_LENGTH = 32
+MAKE_KEY = "openssl rand -base64 32 | tr /+ _-"
+
 
 def secret(value: Any) -> str | None:
     """The name of the secret that a value refers to, None if it is no reference."""

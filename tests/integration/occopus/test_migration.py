@@ -9,6 +9,7 @@ import pytest
 from occo_celery import errors
 from occo_celery.api import importing
 from occo_celery.compiler import compile
+from occo_celery.encryption import Encryption
 
 EC2 = """
 'node_def:ec2_hello_node':
@@ -96,7 +97,7 @@ dependencies:
 def test_as_they_stand(tmp_path: pathlib.Path, cloud: str, type_: str, text: str) -> None:
     (tmp_path / "cloud_init.yaml").write_text(CLOUD_INIT)
     (tmp_path / "node_definitions.yaml").write_text(text)
-    loaded = importing.load(tmp_path / "node_definitions.yaml")
+    loaded = importing.load(tmp_path / "node_definitions.yaml", Encryption(()))
     assert list(loaded.definitions) == [type_]
     text = INFRASTRUCTURE.format(type=type_, cloud=cloud)
     desired = compile.compile_description(text, infra_id="i", definitions=loaded.definitions).description
@@ -109,4 +110,4 @@ def test_as_they_stand(tmp_path: pathlib.Path, cloud: str, type_: str, text: str
 def test_a_type_that_is_not_there_yet_is_named(tmp_path: pathlib.Path) -> None:
     (tmp_path / "n.yaml").write_text("'node_def:n':\n  - resource: {type: cloudsigma, endpoint: x, libdrive_id: y}\n")
     with pytest.raises(errors.SchemaError, match="cloudsigma"):
-        importing.load(tmp_path / "n.yaml")
+        importing.load(tmp_path / "n.yaml", Encryption(()))

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from occo_celery import errors, settings, wiring
+from occo_celery import encryption, errors, settings, wiring
 from occo_celery.api import importing
 from occo_celery.compiler import json_schema
 from occo_celery.plugins import registry
@@ -34,7 +34,7 @@ def problems(section: Mapping[str, Any], folder: pathlib.Path) -> list[str]:
     path = folder / "definitions.yaml"
     path.write_text(json.dumps({"node_def:web": [{"resource": section}]}))
     try:
-        importing.load(path)
+        importing.load(path, encryption.Encryption(()))
     except errors.SchemaError as problem:
         return [f"{one.path}: {one.message}" for one in problem.problems]
     return []

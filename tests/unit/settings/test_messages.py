@@ -32,7 +32,8 @@ CONFIGURATIONS = [
     (f"{PARTS}enacter: {{}}", "FILE: unknown key enacter; did you mean enactor?"),
     (
         f"{PARTS}zzz: {{}}",
-        "FILE: unknown key zzz; there are: logging, components, celery, enactor, instructions, budgets, home",
+        "FILE: unknown key zzz; there are: "
+        "logging, components, celery, enactor, instructions, budgets, encryption, home",
     ),
     (f"{PARTS}enactor: {{intervall: 1}}", "FILE: unknown key enactor.intervall; did you mean interval?"),
     (f"{PARTS}enactor: 5", "FILE: enactor is a mapping"),
