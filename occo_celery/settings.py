@@ -302,11 +302,10 @@ def _loader(environ: Mapping[str, str]) -> type[yaml.SafeLoader]:
         if suffix not in TAGS:
             same = [tag for tag in TAGS if tag.lower() == suffix.lower()]
             near = same or difflib.get_close_matches(suffix, TAGS, 1)
-            hint = f"; did you mean !{near[0]}?" if near else ""
             known = ", ".join(f"!{tag}" for tag in (*TAGS, "env"))
-            raise yaml.constructor.ConstructorError(
-                None, None, f"unknown tag !{suffix}{hint or f'; there are: {known}'}", node.start_mark
-            )
+            # another one may be a password that wants quotes
+            what = f"!{suffix}; did you mean !{near[0]}?" if near else f"(put a text in quotes); there are: {known}"
+            raise yaml.constructor.ConstructorError(None, None, f"unknown tag {what}", node.start_mark)
         if not isinstance(node, yaml.MappingNode) and node.value:
             raise yaml.constructor.ConstructorError(
                 None, None, f"!{suffix} takes a mapping of options", node.start_mark
@@ -382,7 +381,7 @@ def _component(source: str, components: Mapping[str, Any], key: str, tag: str) -
     for name, options in value.options.items():
         if not isinstance(options, dict):
             raise errors.ConfigurationError(
-                f"{source}: components.{key}.{name} is {options!r}; a mapping of its options is wanted"
+                f"{source}: components.{key}.{name} is not a mapping; one of its options is wanted"
             )
     return value.options
 
