@@ -7,18 +7,20 @@ which configs/embedded.yaml spells out.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import dataclasses
 import difflib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import yaml
 
 from occo_celery import errors
-from occo_celery.model import budget
+from occo_celery.model import budget, reference
 
 _T = TypeVar("_T", "Enactor", "Instructions", "Contextualisation")
 
@@ -100,17 +102,23 @@ class AuthData:
     def __repr__(self) -> str:
         return f"AuthData(source={self.source!r})"
 
-    def find(self, kind: str, section: Mapping[str, Any]) -> Mapping[str, Any]:
+    def find(
+        self, kind: str, section: Mapping[str, Any], choosing: Collection[str] | None = None
+    ) -> Mapping[str, Any]:
         """The auth_data of the entry whose filter keys all equal those of the section; empty if there is none.
 
-        Raises ConfigurationError when two match.
+        choosing: the only keys that entries for such a section may go by. What is kept by account must not have the
+        credentials of another one, because sections that lead to the same account differ elsewhere.
+        Raises ConfigurationError when two match, and when one goes by another key.
         """
         entries = self.resource if kind == "resource" else self.config_management
-        matches = [
-            (number, entry)
-            for number, entry in enumerate(entries, start=1)
-            if all(section.get(key) == value for key, value in entry.items() if key != "auth_data")
-        ]
+        matches = []
+        for number, entry in enumerate(entries, start=1):
+            fits = all(section.get(key) == value for key, value in entry.items() if key != "auth_data")
+            if choosing is not None and (fits or entry.get("type") == section.get("type")):
+                self._must_go_by(choosing, number, entry, section.get("type"))
+            if fits:
+                matches.append((number, entry))
         if len(matches) > 1:
             numbers = " and ".join(str(number) for number, _ in matches)
             raise errors.ConfigurationError(
@@ -118,6 +126,25 @@ class AuthData:
                 f"{section.get('name', '')}; make their filters differ".replace(" ;", ";")
             )
         return matches[0][1]["auth_data"] if matches else {}
+
+    def check(self, choosing: Callable[[str], Collection[str]]) -> None:
+        """Whether the entries of resource go by keys that they may go by. choosing: these keys, by the type of a
+        section; an entry of no type, or of one whose plugin is not here, is looked at when it is used.
+
+        Raises ConfigurationError.
+        """
+        for number, entry in enumerate(self.resource, start=1):
+            with contextlib.suppress(errors.PluginError):
+                if isinstance(entry.get("type"), str):
+                    self._must_go_by(choosing(entry["type"]), number, entry, entry["type"])
+
+    def _must_go_by(self, choosing: Collection[str], number: int, entry: Mapping[str, Any], kind: Any) -> None:
+        others = [key for key in entry if key != "auth_data" and key not in choosing]
+        if others:
+            raise errors.ConfigurationError(
+                f"{self.source}: entry {number} of 'resource' goes by {', '.join(others)}; credentials for {kind!r} "
+                f"can only go by what chooses the account: {', '.join(choosing)}"
+            )
 
     def secret(self, name: str) -> str:
         """A secret: the environment variable OCCO_SECRET_<NAME>, else the entry in ``secrets``.
@@ -137,7 +164,8 @@ class AuthData:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings:
-    """All that is configured. resourcehandler, configmanager: options by plugin type. celery: settings of the app."""
+    """All that is configured. resourcehandler, configmanager: options by plugin type. celery: settings of the app.
+    encryption_keys: of literal secrets; the first encrypts, each opens."""
 
     source: str
     home: pathlib.Path
@@ -152,6 +180,7 @@ class Settings:
     resourcehandler: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     configmanager: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     auth: AuthData = field(default_factory=AuthData)
+    encryption_keys: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"Settings(source={self.source!r}, home={str(self.home)!r})"  # URLs hold passwords
@@ -216,6 +245,7 @@ def _embedded(environ: Mapping[str, str], auth: AuthData) -> Settings:
             broker_url=f"redis+socket://{home / 'valkey.sock'}",
             resourcehandler=_handlers({}, home),
             auth=auth,
+            encryption_keys=_encryption("", {}, environ),
         )
     )
 
@@ -280,11 +310,10 @@ def _loader(environ: Mapping[str, str]) -> type[yaml.SafeLoader]:
         if suffix not in TAGS:
             same = [tag for tag in TAGS if tag.lower() == suffix.lower()]
             near = same or difflib.get_close_matches(suffix, TAGS, 1)
-            hint = f"; did you mean !{near[0]}?" if near else ""
             known = ", ".join(f"!{tag}" for tag in (*TAGS, "env"))
-            raise yaml.constructor.ConstructorError(
-                None, None, f"unknown tag !{suffix}{hint or f'; there are: {known}'}", node.start_mark
-            )
+            # another one may be a password that wants quotes
+            what = f"!{suffix}; did you mean !{near[0]}?" if near else f"(put a text in quotes); there are: {known}"
+            raise yaml.constructor.ConstructorError(None, None, f"unknown tag {what}", node.start_mark)
         if not isinstance(node, yaml.MappingNode) and node.value:
             raise yaml.constructor.ConstructorError(
                 None, None, f"!{suffix} takes a mapping of options", node.start_mark
@@ -312,7 +341,7 @@ def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) ->
     if not isinstance(data, dict):
         raise errors.ConfigurationError(f"{source}: a configuration is a mapping")
     groups = ("enactor", "instructions", "contextualisation")
-    _known(source, "", data, ("logging", "components", "celery", *groups, "budgets", "home"))
+    _known(source, "", data, ("logging", "components", "celery", *groups, "budgets", "encryption", "home"))
     components = _mapping(source, data, "components")
     missing = [key for key in ("logging", "components") if key not in data]
     missing += [f"components.{key}" for key in ("resourcehandler", "configmanager", "uds") if key not in components]
@@ -346,6 +375,7 @@ def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) ->
             resourcehandler=_handlers(_component(source, components, "resourcehandler", "ResourceHandler"), home),
             configmanager=_component(source, components, "configmanager", "ConfigManager"),
             auth=auth,
+            encryption_keys=_encryption(source, data, environ),
         )
     )
 
@@ -360,7 +390,7 @@ def _component(source: str, components: Mapping[str, Any], key: str, tag: str) -
     for name, options in value.options.items():
         if not isinstance(options, dict):
             raise errors.ConfigurationError(
-                f"{source}: components.{key}.{name} is {options!r}; a mapping of its options is wanted"
+                f"{source}: components.{key}.{name} is not a mapping; one of its options is wanted"
             )
     return value.options
 
@@ -422,6 +452,32 @@ def _budgets(source: str, given: Any) -> Sequence[budget.Budget]:
             raise errors.ConfigurationError(f"{source}: {where} has neither concurrency nor rate")
         found.append(budget.Budget(**one))
     return tuple(found)
+
+
+def _encryption(source: str, data: Mapping[str, Any], environ: Mapping[str, str]) -> Sequence[str]:
+    given = _mapping(source, data, "encryption")
+    _known(source, "encryption.", given, ("key",))
+    if given.get("key") is None:
+        return _keys(reference.KEY_VARIABLE, environ.get(reference.KEY_VARIABLE))
+    return _keys(f"{source}: encryption.key", given["key"])
+
+
+def _keys(where: str, text: Any) -> Sequence[str]:
+    """The keys that a text has, which is never shown."""
+    keys = text.split() if isinstance(text, str) else () if text is None else (text,)
+    if not all(_is_key(one) for one in keys):
+        raise errors.ConfigurationError(
+            f"{where} must be {reference.KEY_LENGTH} random bytes in URL-safe base64 (or several such keys with "
+            f"spaces between them, of which the first encrypts); make one with `{reference.MAKE_KEY}`"
+        )
+    return tuple(keys)
+
+
+def _is_key(text: Any) -> bool:
+    try:
+        return len(base64.b64decode(text, altchars=b"-_", validate=True)) == reference.KEY_LENGTH
+    except (TypeError, ValueError):
+        return False
 
 
 def _checked(settings: Settings) -> Settings:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from occo_celery import settings
+from occo_celery import encryption, settings
 from occo_celery.model.message import Send
 from occo_celery.uds import infrastructures, version
 from occo_celery.uds.store import Store
@@ -39,6 +39,14 @@ def load_all() -> None:
 def new_id() -> str:
     """A name that nothing else has: of infrastructures, nodes, tokens."""
     return str(uuid.uuid4())
+
+
+def choosing(kind: str) -> tuple[str, ...]:
+    """The keys of a ``resource`` section of this type that choose its account. Raises PluginError."""
+    from occo_celery.compiler import shapes
+    from occo_celery.plugins import registry
+
+    return ("type", *shapes.marked_keys(registry.schema_for("resource", kind), shapes.FIXED))
 
 
 class System:
@@ -88,11 +96,17 @@ class System:
         return self._now() if self._now is not None else self.store.now()
 
     @cached_property
+    def encryption(self) -> encryption.Encryption:
+        """Of the literal secrets of node definitions."""
+        return encryption.Encryption(self.settings.encryption_keys)
+
+    @cached_property
     def clouds(self) -> accounts.Clouds:
         from occo_celery.plugins.resourcehandler import clouds as accounts
 
         return self._clouds or accounts.Clouds(
-            self.settings.resourcehandler, lambda section: self.settings.auth.find("resource", section)
+            self.settings.resourcehandler,
+            lambda section: self.settings.auth.find("resource", section, choosing(section["type"])),
         )
 
     def manager(self, section: Mapping[str, Any]) -> configmanager.ConfigManager:
@@ -122,7 +136,7 @@ class System:
         from occo_celery.plugins.contextualisation import commands
 
         cmd = commands.run if self.settings.contextualisation.cmd else commands.off
-        return resolve.Resolver(self.settings.auth.secret, self.contextualisation, cmd)
+        return resolve.Resolver(self.settings.auth.secret, self.encryption.decrypt, self.contextualisation, cmd)
 
     @cached_property
     def observer(self) -> observe.Observer:

@@ -7,13 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from occo_celery.compiler import definitions
+from occo_celery.encryption import Encryption
 from occo_celery.plugins import registry
 from occo_celery.plugins.contextualisation import templates
 
 
-def load(path: pathlib.Path) -> definitions.Loaded:
-    """The node definitions of a file, checked; raises SchemaError."""
-    return definitions.load_definitions(path, schema_for=registry.schema_for, check_templates=_check_templates)
+def load(path: pathlib.Path, encryption: Encryption) -> definitions.Loaded:
+    """The node definitions of a file, checked; raises SchemaError. encryption: of secrets that are written out."""
+    return definitions.load_definitions(
+        path,
+        schema_for=registry.schema_for,
+        check_templates=_check_templates,
+        encrypt=encryption.encrypt if encryption.usable else None,
+    )
 
 
 def _check_templates(kind: str, name: str | None, section: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

@@ -70,14 +70,18 @@ class InfrastructureManager:
     def import_definitions(self, path: str | pathlib.Path) -> Sequence[str]:
         """Import a file of node definitions: all of it or nothing. Returns the node types.
 
-        Raises SchemaError. A type that is there already is replaced; running instances stay as they are.
+        Raises SchemaError. A type that is there already is replaced; running instances stay as they are. A secret
+        that is written out is stored encrypted, with a warning; it is refused when there is no key.
         """
         from occo_celery.api import importing  # most commands import nothing
 
-        loaded = importing.load(pathlib.Path(path))
+        encryption = self._system.encryption
+        loaded = importing.load(pathlib.Path(path), encryption)
         self._warn(loaded.warnings)
         with self._system.store.write() as connection:
-            definitions.replace(connection, loaded.definitions, now=self._system.now())
+            earlier = definitions.load(connection, loaded.definitions.keys())
+            settled = encryption.settled(loaded.definitions, earlier)
+            definitions.replace(connection, settled, now=self._system.now())
         return tuple(loaded.definitions)
 
     def submit_infrastructure(self, infra_desc: Description) -> str:

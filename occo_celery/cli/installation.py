@@ -73,6 +73,14 @@ def _database(settings: Settings) -> str:
         store.close()
 
 
+def _credentials(settings: Settings) -> str:
+    """The file."""
+    from occo_celery import wiring
+
+    settings.auth.check(wiring.choosing)
+    return settings.auth.source or "none"
+
+
 def _broker(settings: Settings) -> str:
     from occo_celery import dispatch
 
@@ -82,7 +90,7 @@ def _broker(settings: Settings) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What `occo config check` found. database, broker: how each is."""
+    """What `occo config check` found. auth_data: the file, or what is wrong in it; database, broker: how each is."""
 
     source: str
     home: str
@@ -113,7 +121,7 @@ def config_check(call: typer.Context, json: context.Json = False) -> None:
 
 def _checked(settings: Settings) -> Checked:
     states, ok = [], True
-    for check in (_database, _broker):
+    for check in (_database, _broker, _credentials):
         try:
             states.append(check(settings))
         except errors.OccoError as problem:
@@ -122,7 +130,7 @@ def _checked(settings: Settings) -> Checked:
     return Checked(
         source=settings.source,
         home=str(settings.home),
-        auth_data=settings.auth.source or "none",
+        auth_data=states[2],
         uds_url=masked(settings.uds_url),
         broker_url=masked(settings.broker_url),
         database=states[0],

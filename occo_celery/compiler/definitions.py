@@ -1,7 +1,8 @@
 """Reads node definitions: the implementations of node types, each section checked with the schema of its plugin.
 
 Called by api/manager.py. All or nothing: either every definition of a file is right, or SchemaError tells of every
-problem. What is stored is what was written, references to secrets included; defaults are left to the plugins.
+problem. What is stored is what was written, references to secrets included; defaults are left to the plugins. Only
+secrets that are written out in a file are stored encrypted.
 """
 
 from __future__ import annotations
@@ -12,10 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from occo_celery.compiler import places, plain, sections, source
+from occo_celery.model import reference
 
 PREFIX = "node_def:"
 SECTIONS = ("resource", "contextualisation", "config_management", "health_check")
 KEYS = (*SECTIONS, "create_timeout")
+
+#: What is said of a secret in a file, where there is no key to encrypt it with.
+_NO_KEY = (
+    f"{sections.BY_NAME}; or let it be stored encrypted: set {reference.KEY_VARIABLE}, or encryption.key in the "
+    f"configuration, here and for the workers, to what `{reference.MAKE_KEY}` gives"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,26 +35,33 @@ class Loaded:
 
 
 def load_definitions(
-    path: pathlib.Path, *, schema_for: sections.SchemaFor, check_templates: sections.CheckTemplates
+    path: pathlib.Path,
+    *,
+    schema_for: sections.SchemaFor,
+    check_templates: sections.CheckTemplates,
+    encrypt: sections.Encrypt | None = None,
 ) -> Loaded:
     """The node definitions of a file, which may import others with `!yaml_import` and `!text_import`.
 
-    Raises SchemaError with every problem, in the order of the document.
+    encrypt: for secrets that are written out; without it they are refused. Raises SchemaError with every problem, in
+    the order of the document.
     """
-    return _check(source.read_file(path, imports=True), schema_for, check_templates)
+    report = source.read_file(path, imports=True)
+    return _check(sections.Checker(report, schema_for, check_templates, encrypt, _NO_KEY))
 
 
 def parse_definitions(
     text: str, *, schema_for: sections.SchemaFor, check_templates: sections.CheckTemplates
 ) -> Loaded:
-    """The node definitions of a text that somebody sent: as load_definitions, but imports are refused."""
-    return _check(source.read_text(text), schema_for, check_templates)
+    """The node definitions of a text that somebody sent: as load_definitions, but imports are refused, and secrets
+    that are written out."""
+    return _check(sections.Checker(source.read_text(text), schema_for, check_templates))
 
 
-def _check(report: places.Report, schema_for: sections.SchemaFor, check_templates: sections.CheckTemplates) -> Loaded:
+def _check(checker: sections.Checker) -> Loaded:
+    report = checker.report
     data = plain.Copier(report).root()
     found: dict[str, tuple[Mapping[str, Any], ...]] = {}
-    checker = sections.Checker(report, schema_for, check_templates)
     if not isinstance(data, dict) or not data:
         what = "empty" if not data else places.kind(data)
         example = f"for example '{PREFIX}web': [{{resource: {{type: ...}}}}]"
@@ -84,11 +99,12 @@ def _implementation(checker: sections.Checker, path: places.Path, value: Any) ->
         report.add((*path, key), f"unknown key {places.quote(key)}", hint=hint, key=True)
     if "resource" not in value and "resource" not in unknown.values():
         report.add(path, "the key 'resource' is missing")
+    stored = dict(value)
     for kind in SECTIONS:
         if kind in value and (value[kind] is not None or kind == "resource"):
-            checker.check((*path, kind), kind, value[kind])
+            stored[kind] = checker.check((*path, kind), kind, value[kind])
     timeout = value.get("create_timeout")
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0):
         what = f"it is {places.kind(timeout)}" if not isinstance(timeout, int | float) else "it is not"
         report.add((*path, "create_timeout"), f"must be a number of seconds greater than 0, {what}")
-    return {key: item for key, item in value.items() if item is not None}
+    return {key: item for key, item in stored.items() if item is not None}

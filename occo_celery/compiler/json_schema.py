@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 
 from occo_celery import errors
-from occo_celery.compiler import definitions, schema, sections
+from occo_celery.compiler import definitions, schema, sections, shapes
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -36,6 +36,12 @@ _IMPORT: Schema = {
     "properties": {"url": {"type": "string", "pattern": "^file://"}},
     "required": ["url"],
     "additionalProperties": False,
+}
+_WRITTEN_OUT: Schema = {
+    "description": "A secret that is written out: it is stored encrypted. Better name one: {secret: NAME}.",
+    "type": "string",
+    "not": _TEMPLATE,
+    "deprecated": True,
 }
 _FETCHED: Schema = {"type": "string", "pattern": r"^\s*\{\{-?\s*secret\(.*\)\s*-?\}\}\s*$"}
 
@@ -154,9 +160,16 @@ def _open(one: Schema) -> Schema:
 
 
 def _value(one: Schema) -> Schema:
-    if one.get("sensitive"):
-        return {"anyOf": [_ref("secret"), _FETCHED], **_kept(one)}
+    if _has(one, shapes.SENSITIVE):
+        absent = [each for each in one.get("anyOf", ()) if each.get("type") == "null"]
+        return {"anyOf": [_ref("secret"), _FETCHED, _WRITTEN_OUT, _ref("import"), *absent], **_kept(one)}
+    if _has(one, shapes.FIXED):
+        return {"anyOf": [{**_open(one), "not": _ref("template")}, _ref("import")], **_kept(one)}
     return {"anyOf": [_open(one), _ref("template"), _ref("secret"), _ref("import")], **_kept(one)}
+
+
+def _has(one: Schema, mark: str) -> bool:
+    return bool(one.get(mark)) or any(each.get(mark) for each in one.get("anyOf", ()))
 
 
 def _kept(one: Schema) -> Schema:

@@ -1,6 +1,6 @@
-"""Looks into pydantic models: which keys are allowed at a path, what is expected there, which values are secrets.
+"""Looks into pydantic models: which keys are allowed at a path, what is expected there, which fields are marked.
 
-Called by sentences.py (hints) and definitions.py (secrets of plugin sections).
+Called by sentences.py (hints), sections.py and json_schema.py (marks of plugin sections), and wiring.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ import pydantic
 from pydantic import fields
 
 from occo_celery.compiler import places
+
+#: Marks that a plugin puts on fields of its section, as ``Field(json_schema_extra={MARK: True})``.
+#: SENSITIVE: the value is a secret. FIXED: it chooses the account, before anything is rendered or fetched.
+SENSITIVE, FIXED = "sensitive", "fixed"
 
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable)
 _MAPPINGS = (dict, collections.abc.Mapping)
@@ -37,9 +41,14 @@ def words(model: type[pydantic.BaseModel], path: places.Path) -> list[str]:
     return found
 
 
-def sensitive(model: type[pydantic.BaseModel], section: Mapping[str, Any]) -> Iterator[places.Path]:
-    """The paths of all scalars of a section that stand where the model marks its field as sensitive."""
-    yield from _sensitive([model], section, ())
+def marked(model: type[pydantic.BaseModel], section: Mapping[str, Any], mark: str) -> Iterator[places.Path]:
+    """The paths of all scalars of a section that stand where the model puts a mark on its field."""
+    yield from _marked([model], section, (), mark)
+
+
+def marked_keys(model: type[pydantic.BaseModel], mark: str) -> list[str]:
+    """The keys of the model itself that have a mark."""
+    return [name for name, info in _fields(model) if _has(info, mark)]
 
 
 def at(model: type[pydantic.BaseModel], path: places.Path) -> list[Any]:
@@ -50,16 +59,15 @@ def at(model: type[pydantic.BaseModel], path: places.Path) -> list[Any]:
     return found
 
 
-def _sensitive(annotations: list[Any], value: Any, path: places.Path) -> Iterator[places.Path]:
+def _marked(annotations: list[Any], value: Any, path: places.Path, mark: str) -> Iterator[places.Path]:
     items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         below = _step(annotations, key)
-        if any(secret for _, secret in below):
+        if any(_has(info, mark) for _, info in below):
             yield from _scalars(item, (*path, key))
         else:
-            yield from _sensitive(
-                [alternative for one, _ in below for alternative in _alternatives(one)], item, (*path, key)
-            )
+            some = [alternative for one, _ in below for alternative in _alternatives(one)]
+            yield from _marked(some, item, (*path, key), mark)
 
 
 def _scalars(value: Any, path: places.Path) -> Iterator[places.Path]:
@@ -71,18 +79,18 @@ def _scalars(value: Any, path: places.Path) -> Iterator[places.Path]:
         yield path
 
 
-def _step(annotations: list[Any], step: Any) -> list[tuple[Any, bool]]:
-    """What the annotations say of a key or index below them, and whether it is sensitive."""
-    found: list[tuple[Any, bool]] = []
+def _step(annotations: list[Any], step: Any) -> list[tuple[Any, Any]]:
+    """What the annotations say of a key or index below them: its annotation, and what may have marks."""
+    found: list[tuple[Any, Any]] = []
     for annotation in annotations:
         origin = typing.get_origin(annotation)
         arguments = [one for one in typing.get_args(annotation) if one is not ...]
         if _is_model(annotation):
-            found += [(info.annotation, _marked(info)) for name, info in _fields(annotation) if name == step]
+            found += [(info.annotation, info) for name, info in _fields(annotation) if name == step]
         elif origin in _MAPPINGS and arguments:
-            found.append((arguments[-1], _annotated(arguments[-1])))
+            found.append((arguments[-1], arguments[-1]))
         elif origin in _LISTS and isinstance(step, int):
-            found += [(one, _annotated(one)) for one in arguments]
+            found += [(one, one) for one in arguments]
     return found
 
 
@@ -95,17 +103,17 @@ def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)
 
 
-def _marked(info: fields.FieldInfo) -> bool:
-    extra = info.json_schema_extra
-    if isinstance(extra, dict) and extra.get("sensitive"):
-        return True
-    return any(_annotated(one) for one in _alternatives(info.annotation, keep=True))
-
-
-def _annotated(annotation: Any) -> bool:
-    """Annotated[..., Field(json_schema_extra={"sensitive": True})]"""
-    metadata = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is typing.Annotated else ()
-    return any(isinstance(one, fields.FieldInfo) and _marked(one) for one in metadata)
+def _has(told: Any, mark: str) -> bool:
+    """Does a field have a mark, or an annotation: ``Annotated[..., Field(json_schema_extra={MARK: True})]``, also as
+    one of a union?"""
+    if isinstance(told, fields.FieldInfo):
+        extra = told.json_schema_extra
+        return (isinstance(extra, dict) and bool(extra.get(mark))) or _has(told.annotation, mark)
+    for one in _alternatives(told, keep=True):
+        metadata = typing.get_args(one)[1:] if typing.get_origin(one) is typing.Annotated else ()
+        if any(isinstance(each, fields.FieldInfo) and _has(each, mark) for each in metadata):
+            return True
+    return False
 
 
 def _alternatives(annotation: Any, *, keep: bool = False) -> list[Any]:

@@ -91,7 +91,7 @@ def _offered(desired: description.StaticDescription, peer: instance.Instance, wa
     found: dict[str, Any] = {"attributes": {}, "withheld": {}}
     for name in sorted(wanted & told.keys()):
         try:
-            known = names(desired, peer, secret=_no_secrets)
+            known = names(desired, peer, secret=_no_secrets, decrypt=_no_encrypted)
             found["attributes"][name] = templates.render_tree(told[name], known, f"attribute {name}")
         except errors.TemplateError as problem:
             found["withheld"][name] = str(problem)
@@ -100,6 +100,10 @@ def _offered(desired: description.StaticDescription, peer: instance.Instance, wa
 
 def _no_secrets(name: str) -> str:
     raise errors.TemplateError(f"it is made from the secret {name!r}, which is stored nowhere: use the secret itself")
+
+
+def _no_encrypted(token: str) -> str:
+    raise errors.TemplateError("it is made from an encrypted secret, which is stored nowhere else")
 
 
 def is_made_from(one: instance.Instance, node: description.NodeDescription) -> bool:
@@ -117,10 +121,11 @@ def names(
     node: instance.Instance,
     *,
     secret: Callable[[str], str],
+    decrypt: Callable[[str], str],
     cmd: Callable[[str], str] = commands.elsewhere,
 ) -> dict[str, Any]:
-    """The names that the templates of an instance may use, from what was frozen for it. secret: fetches one; cmd:
-    runs a command."""
+    """The names that the templates of an instance may use, from what was frozen for it. secret: fetches one; decrypt:
+    opens one that is stored encrypted; cmd: runs a command."""
     frozen = json.loads(node.inputs) if node.inputs is not None else {}
     return template_names.names(
         description=desired,
@@ -129,6 +134,7 @@ def names(
         definition=node.implementation or {},
         peers={name: [_peer(one) for one in some] for name, some in frozen.get("peers", {}).items()},
         secret=secret,
+        decrypt=decrypt,
         cmd=cmd,
     )
 
@@ -146,25 +152,27 @@ class Rendered:
 
 
 class Resolver:
-    """Renders. secret: fetches a secret by name; contextualisations: finds the plugin of a type; cmd: runs a command
-    for the templates of what an instance is told."""
+    """Renders. secret: fetches a secret by name; decrypt: opens one that is stored encrypted; contextualisations:
+    finds the plugin of a type; cmd: runs a command for the templates of what an instance is told."""
 
     def __init__(
         self,
         secret: Callable[[str], str],
+        decrypt: Callable[[str], str],
         contextualisations: Callable[[str], contextualisation.Contextualisation],
         cmd: Callable[[str], str] = commands.off,
     ) -> None:
-        self._secret, self._contextualisations, self._cmd = secret, contextualisations, cmd
+        self._secret, self._decrypt = secret, decrypt
+        self._contextualisations, self._cmd = contextualisations, cmd
 
     def names(self, desired: description.StaticDescription, node: instance.Instance) -> dict[str, Any]:
         """The names that the templates of an instance may use while it runs."""
-        return names(desired, node, secret=self._secret)
+        return names(desired, node, secret=self._secret, decrypt=self._decrypt)
 
     def render(self, desired: description.StaticDescription, node: instance.Instance, *, timeout: float) -> Rendered:
         """The creation of an instance whose implementation and inputs are chosen. Raises TemplateError."""
         assert node.implementation is not None
-        known = names(desired, node, secret=self._secret, cmd=self._cmd)
+        known = names(desired, node, secret=self._secret, decrypt=self._decrypt, cmd=self._cmd)
         where = f"node_def:{desired.node_lookup[node.node_name].type}"
         section = templates.render_tree(node.implementation["resource"], known, f"{where} resource")
         context = contextualisation.Context()

@@ -7,17 +7,22 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import subprocess
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import psutil
 import pytest
 import redis
 import sqlalchemy as sa
+import yaml
 
+from occo_celery.uds import events
 from tests.acceptance import flower
-from tests.acceptance.installation import Installation
+from tests.acceptance.installation import EXAMPLES, OCCO, Installation
 from tests.contract.cases import wait_until
 
 #: By where each stands. Long, so that no chance finds one.
@@ -32,12 +37,23 @@ SECRETS = {
         "broken_template",
         "wrong_command",
         "mysql",
+        "mysql_user",
+        "mysql_name",
         "url_login",
+        "url_reference",
         "container",
+        "container_command",
+        "image",
+        "key_name",
     )
 }
 REGISTRY, CLOUD = "hunter2-registry-8fJq2vXw", "hunter2-cloud-8fJq2vXw"
-EVERY = (*SECRETS.values(), REGISTRY, CLOUD)
+#: Written out in the file of definitions, and the key that it is encrypted with.
+WRITTEN_OUT = "hunter2-written-out-8fJq2vXw"
+KEY = base64.urlsafe_b64encode(b"hunter2-key-8fJq2vXw".ljust(32, b"!")).decode()
+EVERY = (*SECRETS.values(), REGISTRY, CLOUD, WRITTEN_OUT, KEY)
+#: Put on purpose where each search has to find it.
+PLANTED = "hunter2-planted-8fJq2vXw"
 
 PROGRAM = """
 import http.server, os
@@ -50,7 +66,10 @@ http.server.ThreadingHTTPServer((os.environ["OCCO_ADDRESS"], 8000), Handler).ser
 """
 
 AUTH = {
-    "secrets": {name: value for name, value in SECRETS.items() if name != "template"},
+    "secrets": {
+        **{name: value for name, value in SECRETS.items() if name != "template"},
+        "url_reference": f"http://127.0.0.1:9/{SECRETS['url_reference']}",
+    },
     "resource": [
         {"type": "docker", "auth_data": {"username": "ann", "password": REGISTRY}},
         {"type": "ec2", "auth_data": {"accesskey": "AKIA", "secretkey": CLOUD}},
@@ -95,15 +114,49 @@ DEFINITIONS = {
             "resource": {**PROCESS, "environment": {"URL_TOKEN": "x"}},
             "health_check": {
                 "ping": False,
-                "mysqldbs": [{"name": "shop", "user": "ann", "pass": {"secret": "mysql"}, "port": 8000}],
                 "urls": ["http://ann:{{ secret('url_login') }}@{{ ip }}:9/?x={{ secret('url_login') }}"],
+            },
+        }
+    ],
+    "node_def:reference": [
+        {
+            "resource": {**PROCESS, "environment": {"URL_TOKEN": "x"}},
+            "health_check": {"ping": False, "urls": [{"secret": "url_reference"}]},
+        }
+    ],
+    "node_def:database": [
+        {
+            "resource": {**PROCESS, "environment": {"URL_TOKEN": "x"}},
+            "health_check": {
+                "ping": False,
+                "mysqldbs": [
+                    {
+                        "name": {"secret": "mysql_name"},
+                        "user": {"secret": "mysql_user"},
+                        "pass": {"secret": "mysql"},
+                        "port": 9,
+                    }
+                ],
+            },
+        }
+    ],
+    "node_def:written_out": [
+        {
+            "resource": {**PROCESS, "environment": {"URL_TOKEN": "x"}},
+            "health_check": {
+                "ping": False,
+                "mysqldbs": [{"name": "wiki", "user": "ann", "pass": WRITTEN_OUT, "port": 9}],
             },
         }
     ],
     "node_def:container": [
         {
-            "resource": {"type": "docker", "endpoint": "tcp://127.0.0.1:9", "image": "web"},
-            "contextualisation": {"type": "docker", "env": {"PASSWORD": {"secret": "container"}}},
+            "resource": {"type": "docker", "endpoint": "tcp://127.0.0.1:9", "image": {"secret": "image"}},
+            "contextualisation": {
+                "type": "docker",
+                "env": {"PASSWORD": {"secret": "container"}},
+                "command": ["run", {"secret": "container_command"}],
+            },
         }
     ],
     "node_def:machine": [
@@ -114,6 +167,7 @@ DEFINITIONS = {
                 "regionname": "eu-west-1",
                 "image_id": "ami-1",
                 "instance_type": "t3.micro",
+                "key_name": {"secret": "key_name"},
             },
             "contextualisation": {
                 "type": "cloudinit",
@@ -122,7 +176,25 @@ DEFINITIONS = {
         }
     ],
 }
-ILL = ("broken_template", "wrong_command", "sick", "container", "machine")
+#: What is ill, and what its reason says when it is as ill as it will be.
+ILL = {
+    "broken_template": "no details",
+    "wrong_command": "surely",
+    "sick": "url http://",
+    "reference": "url {secret: url_reference}, refused",
+    "database": "mysql {secret: mysql_name}, refused",
+    "written_out": "mysql wiki, refused",
+    "container": "Connection refused",
+    "machine": "Could not connect",
+}
+#: Pages of Flower, and what each shows if it shows anything.
+FLOWER = {
+    "/api/tasks": "enactor-pass",
+    "/api/workers?refresh=1": "passes-",
+    "/api/queues/length": "passes",
+    "/tasks": "<table",
+    "/workers": "passes-",
+}
 
 
 def sound(colour: str) -> dict[str, object]:
@@ -140,9 +212,9 @@ def forms(secret: str) -> Iterator[bytes]:
         yield coded[4 if before else 0 : -4]
 
 
-def found_in(what: bytes | str) -> list[str]:
+def found_in(what: bytes | str, secrets: Sequence[str] = EVERY) -> list[str]:
     text = what.encode() if isinstance(what, str) else what
-    return [secret for secret in EVERY if any(form in text for form in forms(secret))]
+    return [secret for secret in secrets if any(form in text for form in forms(secret))]
 
 
 @pytest.mark.parametrize("before", ["", "x", "xx", "xxx"])
@@ -160,7 +232,10 @@ class Watch:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self.kept: list[tuple[str, bytes | str]] = []
-        self._client = redis.Redis(unix_socket_path=str(installation.broker.socket))
+
+    def listen(self) -> None:
+        """To the broker, from now on."""
+        self._client = redis.Redis(unix_socket_path=str(self._installation.broker.socket))
         self._monitor = self._client.monitor()
         self._monitor.__enter__()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -172,9 +247,19 @@ class Watch:
                 self.kept.append(("a command to the broker", str(command)))
 
     def occo(self, *arguments: str, code: int = 0) -> str:
-        told = self._installation.occo(*arguments, code=code)
-        self.kept.append((f"occo {' '.join(arguments)}", told))
-        return told
+        """Standard output; what is searched is standard error, too."""
+        environment = self._installation.environment
+        done = subprocess.run(
+            [*OCCO, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        self.kept.append((f"occo {' '.join(arguments)}", done.stdout + done.stderr))
+        return done.stdout
+
+    def both(self, *arguments: str) -> None:
+        """For people and for programs."""
+        assert self.occo(*arguments)
+        assert json.loads(self.occo("--json", *arguments)) is not None
 
     def database(self) -> None:
         with self._installation.system.store.read() as connection:
@@ -183,17 +268,25 @@ class Watch:
                 self.kept.append((f"table {table}", str(rows)))
 
     def broker(self) -> None:
+        """By type: what DUMP gives is packed."""
         for key in self._client.keys("*"):
-            self.kept.append((f"key {key!r}", self._client.dump(key) or b""))
+            kind = self._client.type(key).decode()
+            reads: dict[str, Callable[[bytes], Any]] = {
+                "string": self._client.get,
+                "list": lambda key: self._client.lrange(key, 0, -1),
+                "hash": self._client.hgetall,
+                "set": self._client.smembers,
+                "zset": lambda key: self._client.zrange(key, 0, -1),
+                "stream": self._client.xrange,
+                "none": lambda key: None,  # gone since
+            }
+            self.kept.append((f"key {key!r}", str(reads[kind](key))))
 
     def arguments(self) -> None:
-        """Of all programs and of all that they have started."""
-        for program in self._installation.processes.values():
-            for one in (psutil.Process(program.pid), *psutil.Process(program.pid).children(recursive=True)):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    self.kept.append((f"arguments of {one.pid}", str(one.cmdline())))
-        for one in self._installation.nodes():
-            self.kept.append((f"arguments of {one.pid}", str(one.cmdline())))
+        """Of all programs that there are on this machine."""
+        for one in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                self.kept.append((f"arguments of {one.pid}", str(one.cmdline())))
 
     def files(self) -> None:
         """Everything below the home but what instances have been given for themselves."""
@@ -205,24 +298,64 @@ class Watch:
         self._monitor.__exit__(None, None, None)
         self._client.close()
 
-    def leaks(self) -> dict[str, list[str]]:
-        return {where: found for where, what in self.kept if (found := found_in(what))}
+    def plant(self, infra_id: str) -> None:
+        """A leak of every kind, long and many times the same, as what is packed would be."""
+        told = json.dumps([{"password": PLANTED, "more": "x" * 100}] * 50)
+        self._client.rpush("planted", told)
+        with self._installation.system.store.write() as connection:
+            events.add(connection, infra_id, "planted", now=0.0, told=told)
+        (self._installation.home / "planted.log").write_text(told)
+
+    def leaks(self, secrets: Sequence[str] = EVERY) -> dict[str, list[str]]:
+        return {where: found for where, what in self.kept if (found := found_in(what, secrets))}
 
 
-def test_no_secret_is_kept_or_shown(
-    make_installation: Callable[..., Installation], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installation = make_installation()
-    auth, definitions = tmp_path / "auth_data.yaml", tmp_path / "definitions.yaml"
+def prepare(installation: Installation, folder: pathlib.Path) -> pathlib.Path:
+    """Configure it as production would be, and write its secrets down; returns the file of definitions."""
+    auth, definitions = folder / "auth_data.yaml", folder / "definitions.yaml"
     auth.write_text(json.dumps(AUTH))
     definitions.write_text(json.dumps(DEFINITIONS))
+    production = yaml.safe_load(re.sub(r"![A-Za-z]+", "", (EXAMPLES.parent / "configs/production.yaml").read_text()))
+    _, rest = installation.config.read_text().split("logging: {version: 1, disable_existing_loggers: false}\n")
+    head = yaml.safe_dump({"home": str(installation.home), "logging": production["logging"]})
+    installation.config.write_text(head + rest)
     installation.environment |= {
         "OCCOPUS_AUTH_DATA_PATH": str(auth),
         "OCCO_SECRET_TEMPLATE": SECRETS["template"],
     }
-    installation.start_all()
+    return definitions
+
+
+def reasons(installation: Installation, infra_id: str) -> dict[str, str]:
+    """By node."""
+    report = installation.manager.report(infra_id)
+    return {
+        name.replace("-", "_"): one["reason"] for name, node in report.items() for one in node["instances"].values()
+    }
+
+
+def look_around(watch: Watch, *infra_ids: str) -> None:
+    """Everything that shows something, for people and for programs."""
+    for infra_id in infra_ids:
+        for command in ("report", "events", "plan"):
+            watch.both(command, infra_id)
+    for one in (["list"], ["accounts"], ["config", "check"]):
+        watch.both(*one)
+    watch.occo("schema", "definitions")
+    watch.occo("doctor", "--json", code=1)  # two accounts do not answer
+
+
+@pytest.mark.timeout(600)
+def test_no_secret_is_kept_or_shown(make_installation: Callable[..., Installation], tmp_path: pathlib.Path) -> None:
+    installation = make_installation()
+    definitions = prepare(installation, tmp_path)
     watch = Watch(installation)
+    watch.occo("import", str(definitions), code=1)  # there is no key yet
+    installation.environment["OCCO_ENCRYPTION_KEY"] = KEY
+    installation.start_all()
+    watch.listen()
     with flower.running(installation) as shown:
+        watch.occo("import", str(definitions))
         watch.occo("import", str(definitions))
         description = tmp_path / "sound.yaml"
         description.write_text(json.dumps(sound("green")))
@@ -252,23 +385,21 @@ def test_no_secret_is_kept_or_shown(
         )
 
         def all_ill() -> bool:
-            instances = [
-                one for node in installation.manager.report(ill).values() for one in node["instances"].values()
-            ]
-            reasons = " ".join(one["reason"] for one in instances)
-            words = ("no details", "surely", "waiting_for", "127.0.0.1:9", "127.0.0.1")
-            return len(instances) == len(ILL) and all(word in reasons for word in words)
+            told = reasons(installation, ill)
+            return told.keys() == ILL.keys() and all(word in told[name] for name, word in ILL.items())
 
         wait_until(all_ill, 60, "trouble of every kind")
-        for command in (["report", ill], ["events", ill], ["report", infra_id], ["events", infra_id], ["accounts"]):
-            watch.occo(*command)
-            watch.occo("--json", *command)
-        watch.occo("schema", "definitions")
+        look_around(watch, infra_id, ill)
+        watch.occo("logs", installation.nodes(infra_id)[0].environ()["OCCO_NODE_ID"])
+        watch.occo("retry", ill)
+        pages = {path: shown.get(path) or "" for path in FLOWER}
+        assert [path for path, known in FLOWER.items() if known not in pages[path]] == []
+        watch.kept += [(f"Flower {path}", page) for path, page in pages.items()]
+        watch.plant(infra_id)
         watch.database()
         watch.broker()
         watch.arguments()
-        for path in ("/api/tasks", "/api/workers?refresh=1", "/api/queues/length", "/tasks", "/workers"):
-            watch.kept.append((f"Flower {path}", shown.get(path) or ""))
+        watch.occo("events", infra_id)
         watch.occo("destroy", infra_id, "--detach", "--timeout", "60")
         watch.occo("destroy", ill, "--detach", "--timeout", "60")
         watch.database()
@@ -276,8 +407,13 @@ def test_no_secret_is_kept_or_shown(
         installation.stop(name)
     watch.files()
     watch.close()
+    log = installation.log("passes")
+    assert "HTTP Request: GET http://" in log, "the log is as talkative as that of production"
+    planted = " ".join(watch.leaks([PLANTED]))
+    for place in ("table events", "key b'planted'", "a command to the broker", "planted.log", "occo events"):
+        assert place in planted, f"the search does not see {place}"
     places = " ".join(where for where, _ in watch.kept)
-    for place in ("table nodes", "a command to the broker", "passes.log", "instructions.log", "Flower /api/tasks"):
+    for place in ("table nodes", "key b", "passes.log", "instructions.log", "beat.log", "arguments of"):
         assert place in places
     assert watch.leaks() == {}
     assert os.environ.get("OCCO_SECRET_TEMPLATE") is None

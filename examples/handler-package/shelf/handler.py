@@ -15,7 +15,7 @@ import pydantic
 
 from occo_celery import errors
 from occo_celery.model import status
-from occo_celery.plugins.resourcehandler import base
+from occo_celery.plugins.resourcehandler import base, sections
 
 
 class ShelfSection(pydantic.BaseModel):
@@ -25,7 +25,7 @@ class ShelfSection(pydantic.BaseModel):
 
     type: Literal["shelf"]
     name: str | None = None
-    folder: str = pydantic.Field(min_length=1)
+    folder: sections.Fixed = pydantic.Field(min_length=1)  # it chooses the account
     size: int = pydantic.Field(default=1, ge=1, le=10)
 
 

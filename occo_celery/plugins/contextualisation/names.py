@@ -38,12 +38,14 @@ def names(
     definition: Mapping[str, Any],
     peers: Mapping[str, Sequence[Peer]],
     secret: Callable[[str], str],
+    decrypt: Callable[[str], str],
     cmd: Callable[[str], str] = commands.elsewhere,
 ) -> dict[str, Any]:
     """What a template may use, by name.
 
     definition: the chosen implementation; peers: the running instances of the nodes that this one depends on,
-    by node name; secret: fetches the value of a secret; cmd: runs a command, or says why not (commands.py).
+    by node name; secret: fetches the value of a secret; decrypt: opens one that is stored encrypted (no template can
+    call it); cmd: runs a command, or says why not (commands.py).
     A later line goes before an earlier one. The functions raise TemplateError.
     """
     instances = _Instances(description, node, peers)
@@ -66,6 +68,7 @@ def names(
         "ibget": instances.ibget,
         "cut": cut,
         "secret": secret,
+        templates.DECRYPT: decrypt,
         "cmd": cmd,
     }
 

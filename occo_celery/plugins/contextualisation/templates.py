@@ -15,10 +15,15 @@ from typing import Any
 import jinja2
 
 from occo_celery import errors
+from occo_celery.model import reference
 from occo_celery.plugins.contextualisation import sandbox
 
 #: Characters of a template.
 MAX_LENGTH = 256 * 1024
+
+#: Under this names hold the function that opens an encrypted value. No template can say it, so that only what the
+#: import of definitions has encrypted is opened, where it stands.
+DECRYPT = "{encrypted}"
 
 _ENVIRONMENT = sandbox.Sandbox()
 _MARKS = ("{{", "{%", "{#")
@@ -63,19 +68,30 @@ def render(text: str, names: Mapping[str, Any], where: str) -> str:
 
 
 def render_tree(value: Any, names: Mapping[str, Any], where: str) -> Any:
-    """A copy of a nested section with all its strings rendered (keys are not) and ``{secret: name}`` fetched.
+    """A copy of a nested section with all its strings rendered (keys are not), ``{secret: name}`` fetched and
+    ``{encrypted: token}`` decrypted.
 
     Raises TemplateError.
     """
     if isinstance(value, str):
         return render(value, names, where)
     if isinstance(value, Mapping):
-        if _is_secret(value):
-            return _secret(value["secret"], names, where)
+        if (name := reference.secret(value)) is not None:
+            return _fetch("secret", name, names, where)
+        if (token := reference.encrypted(value)) is not None:
+            return _fetch(DECRYPT, token, names, where)
         return {key: render_tree(one, names, _below(where, key)) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [render_tree(one, names, f"{where}[{index}]") for index, one in enumerate(value)]
     return value
+
+
+def told(value: Any) -> str:
+    """A text of a section as messages show it: not rendered, a secret by its name."""
+    if isinstance(value, str):
+        return value
+    name = reference.secret(value)
+    return "a secret" if name is None else f"{{secret: {name}}}"
 
 
 def undefined(why: str) -> object:
@@ -92,7 +108,7 @@ def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
-        if not _is_secret(value):
+        if reference.secret(value) is None and reference.encrypted(value) is None:
             for key, one in value.items():
                 yield from _strings(one, _below(path, key))
     elif isinstance(value, list | tuple):
@@ -104,15 +120,12 @@ def _is_template(text: str) -> bool:
     return any(mark in text for mark in _MARKS)
 
 
-def _is_secret(value: Mapping[Any, Any]) -> bool:
-    return len(value) == 1 and isinstance(value.get("secret"), str)
-
-
-def _secret(name: str, names: Mapping[str, Any], where: str) -> str:
-    if "secret" not in names:
+def _fetch(how: str, what: str, names: Mapping[str, Any], where: str) -> str:
+    """how: the name of the function that gives a value for this."""
+    if how not in names:
         raise errors.TemplateError(f"{where}: there are no secrets here")
     try:
-        return str(names["secret"](name))
+        return str(names[how](what))
     except errors.TransientError:
         raise
     except errors.OccoError as problem:

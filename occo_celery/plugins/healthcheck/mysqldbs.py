@@ -57,7 +57,7 @@ class MysqldbsCheck(base.HealthCheck):
         ones). Raises TemplateError; PermanentError where PyMySQL is not installed."""
         ends = asyncio.get_running_loop().time() + limit
         for told in value:
-            what = f"mysql {told['name']}"
+            what = f"mysql {templates.told(told['name'])}"
             if not target.addresses:
                 return answers.no_address(what)
             database = templates.render_tree(told, target.names, f"health_check {what}")

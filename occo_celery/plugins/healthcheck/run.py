@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import resource
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass
@@ -144,9 +145,11 @@ async def _ask(unit: _Unit, check: base.HealthCheck, limit: float) -> _Answer:
         return _unknown(str(problem), unit.name)
     except TimeoutError:
         return _unknown("no answer within its limit", unit.name)
-    except Exception as problem:
-        log.exception("the health check %s of %s failed", unit.name, unit.node_id)
-        return _unknown(f"{type(problem).__name__} in the check", unit.name)
+    except Exception as problem:  # noqa: BLE001  # logged without its words
+        # They may be of what was rendered, and that may hold secrets.
+        kind, where = type(problem).__name__, "".join(traceback.format_tb(problem.__traceback__))
+        log.error("the health check %s of %s failed: %s, at\n%s", unit.name, unit.node_id, kind, where)
+        return _unknown(f"{kind} in the check", unit.name)
     return None if reason is None else status.Finding(status=status.NodeStatus.TEMP_FAILED, reason=reason)
 
 

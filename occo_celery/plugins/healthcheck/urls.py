@@ -37,7 +37,7 @@ class UrlsCheck(base.HealthCheck):
         ends = asyncio.get_running_loop().time() + limit
         for template in value:
             address = target.addresses[0] if target.addresses else None
-            what = f"url {_told(template, address)}"
+            what = f"url {_told(templates.told(template), address)}"
             if address is None:
                 return answers.no_address(what)
             url = _url(template, address, target.names, what)
@@ -66,10 +66,11 @@ def _told(template: str, address: str | None) -> str:
     return shown if address is None else re.sub(r"\{\{\s*ip\s*\}\}", lambda _: _host(address), shown)
 
 
-def _url(template: str, address: str, names: Mapping[str, Any], what: str) -> httpx.URL:
+def _url(template: Any, address: str, names: Mapping[str, Any], what: str) -> httpx.URL:
+    """template: a text, or a reference to a secret."""
     import httpx
 
-    text = templates.render(template, {**names, "ip": _host(address)}, f"health_check {what}")
+    text = templates.render_tree(template, {**names, "ip": _host(address)}, f"health_check {what}")
     url = None
     try:
         url = httpx.URL(text)

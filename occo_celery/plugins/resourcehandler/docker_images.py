@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import http
-import logging
 import os
 import ssl
 import threading
@@ -26,10 +25,6 @@ from requests import exceptions
 from occo_celery import errors
 from occo_celery.plugins.resourcehandler import docker_errors as sorting
 from occo_celery.plugins.resourcehandler import docker_section, retry_after
-
-# They tell of each request, with its URL, and of where it is redirected to.
-for _library in ("httpx", "httpcore"):
-    logging.getLogger(_library).setLevel(logging.WARNING)
 
 #: Seconds that a creation waits for its image before it gives way to others, and asks to be called again after.
 PATIENCE, AGAIN = 1.0, 5.0

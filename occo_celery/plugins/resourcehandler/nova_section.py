@@ -33,7 +33,8 @@ Number = Annotated[int, pydantic.BeforeValidator(_number, json_schema_input_type
 
 
 class NovaSection(pydantic.BaseModel):
-    """endpoint (of Keystone), project_id, region_name and name choose the account, before any template is rendered.
+    """endpoint (of Keystone), project_id, user_domain_name, region_name and name choose the account, before any
+    template is rendered.
 
     tenant_name: the name of the project; kept for Occopus' sake, project_id is what counts.
     volume_size: GB of a volume made from the image, which the instance boots from and which goes with it unless
@@ -46,7 +47,7 @@ class NovaSection(pydantic.BaseModel):
     name: sections.Fixed | None = None
     endpoint: sections.Fixed
     project_id: sections.Fixed = pydantic.Field(min_length=1)
-    tenant_name: sections.Fixed | None = None
+    tenant_name: str | None = None
     user_domain_name: sections.Fixed = DOMAIN
     region_name: sections.Fixed | None = None
     image_id: str = pydantic.Field(min_length=1)
@@ -96,10 +97,13 @@ _KINDS: dict[str, type[Credentials]] = {"password": Password, "application_crede
 
 
 def account(section: Mapping[str, Any]) -> str:
-    """``nova:<endpoint>:<project>``, and ``:<region>`` and ``:<name>`` where the section has them: that much may
-    choose the credentials (auth_data goes by keys of the section), which are not known here."""
-    place = (section["endpoint"].rstrip("/"), section["project_id"], section.get("region_name"))
-    return sections.account("nova", *place, section.get("name"))
+    """``nova:<endpoint>:<project>``, with ``@<domain>`` of users who are not in the usual one, and ``:<region>`` and
+    ``:<name>`` where the section has them (``-`` for no region before a name): that much may choose the credentials
+    (auth_data goes by keys of the section), which are not known here."""
+    domain, name = section.get("user_domain_name") or DOMAIN, section.get("name")
+    project = section["project_id"] if domain == DOMAIN else f"{section['project_id']}@{domain}"
+    region = section.get("region_name") or ("-" if name else None)
+    return sections.account("nova", section["endpoint"].rstrip("/"), project, region, name)
 
 
 def valid(section: Mapping[str, Any]) -> NovaSection:
@@ -111,7 +115,7 @@ def credentials(account: str, auth: Mapping[str, Any]) -> Credentials:
     """The credentials of an account. Raises PermanentError, without their values."""
     wanted = (
         "auth_data must have username and password, or type: application_credential with id and secret, "
-        "chosen by type, endpoint, project_id, region_name and name"
+        "chosen by type, endpoint, project_id, user_domain_name, region_name and name"
     )
     kind = auth.get("type", "password")
     if not isinstance(kind, str) or kind not in _KINDS:

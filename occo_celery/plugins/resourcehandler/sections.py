@@ -17,14 +17,9 @@ from occo_celery.plugins.contextualisation import sandbox
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
-def _is_no_template(text: str) -> str:
-    if "{{" in text or "{%" in text:
-        raise ValueError("it must not be a template: the account is chosen before anything is rendered")
-    return text
-
-
-#: Of keys that choose the account: text that is no template.
-Fixed = Annotated[str, pydantic.AfterValidator(_is_no_template)]
+#: Of keys that choose the account, before anything is rendered or fetched: the import of definitions refuses
+#: templates and references there, and auth_data may go by these keys (beside ``type``).
+Fixed = Annotated[str, pydantic.Field(json_schema_extra={"fixed": True})]
 
 
 def split(url: str) -> urllib.parse.SplitResult:

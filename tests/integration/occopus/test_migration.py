@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import pathlib
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from occo_celery import errors
 from occo_celery.api import importing
 from occo_celery.compiler import compile
+from occo_celery.encryption import Encryption
 
 EC2 = """
 'node_def:ec2_hello_node':
@@ -123,7 +126,7 @@ dependencies:
 def test_as_they_stand(tmp_path: pathlib.Path, cloud: str, type_: str, text: str) -> None:
     (tmp_path / "cloud_init.yaml").write_text(CLOUD_INIT)
     (tmp_path / "node_definitions.yaml").write_text(text)
-    loaded = importing.load(tmp_path / "node_definitions.yaml")
+    loaded = importing.load(tmp_path / "node_definitions.yaml", Encryption(()))
     assert list(loaded.definitions) == [type_]
     text = INFRASTRUCTURE.format(type=type_, cloud=cloud)
     desired = compile.compile_description(text, infra_id="i", definitions=loaded.definitions).description
@@ -154,19 +157,23 @@ MYSQL = """
 """
 
 
-def test_checks_of_databases_are_taken_but_not_their_passwords(tmp_path: pathlib.Path) -> None:
+def test_checks_of_databases_are_taken_and_their_passwords_encrypted(tmp_path: pathlib.Path) -> None:
     (tmp_path / "cloud_init.yaml").write_text(f"#cloud-config\n{CLOUD_INIT}")
     path = tmp_path / "node_definitions.yaml"
     path.write_text(MYSQL.format(password="'{{ secret(\"monitor\") }}'"))
-    (database,) = importing.load(path).definitions["database"]
+    (database,) = importing.load(path, Encryption(())).definitions["database"]
     assert database["contextualisation"]["context_template"].startswith("#cloud-config\n")
     path.write_text(MYSQL.format(password="hunter2"))
     with pytest.raises(errors.SchemaError, match="a secret must not be written here") as caught:
-        importing.load(path)
+        importing.load(path, Encryption(()))
     assert "hunter2" not in str(caught.value)
+    key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    loaded = importing.load(path, Encryption((key,)))
+    assert "hunter2" not in str(loaded.definitions)
+    assert "mysqldbs[0].pass" in str(loaded.warnings)
 
 
 def test_a_type_that_is_not_there_yet_is_named(tmp_path: pathlib.Path) -> None:
     (tmp_path / "n.yaml").write_text("'node_def:n':\n  - resource: {type: cloudsigma, endpoint: x, libdrive_id: y}\n")
     with pytest.raises(errors.SchemaError, match="cloudsigma"):
-        importing.load(tmp_path / "n.yaml")
+        importing.load(tmp_path / "n.yaml", Encryption(()))

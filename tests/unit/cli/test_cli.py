@@ -209,6 +209,17 @@ def test_config_check(home: pathlib.Path, capsys: pytest.CaptureFixture[str]) ->
     assert found["ok"] is False
 
 
+@pytest.mark.usefixtures("database")
+def test_config_check_looks_at_the_credentials(short_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    auth = short_path / "auth.yaml"
+    for key, said in (("name", str(auth)), ("image", f"{auth}: entry 1 of 'resource' goes by image")):
+        auth.write_text(f"resource: [{{type: docker, {key}: blue, auth_data: {{password: hunter2}}}}]\n")
+        assert main.main(["--auth-data", str(auth), "config", "check", "--json"]) == 1
+        shown = capsys.readouterr().out
+        assert json.loads(shown)["auth_data"].startswith(said)
+        assert "hunter2" not in shown
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
@@ -21,10 +21,17 @@ class Login(_Section):
     user: str
     token: str | None = pydantic.Field(None, json_schema_extra={"sensitive": True})
 
+    @pydantic.model_validator(mode="after")
+    def _is_strong(self) -> Login:
+        if self.token == "hunter2-weak":
+            raise ValueError(f"{self.token} is too weak")
+        return self
+
 
 class Cloud(_Section):
     type: Literal["cloud"]
     endpoint: str
+    region: Annotated[str, pydantic.Field(json_schema_extra={"fixed": True})] | None = None
     size: Literal["small", "large"] = "small"
     password: str | None = pydantic.Field(None, json_schema_extra={"sensitive": True})
     login: Login | None = None
@@ -117,8 +124,107 @@ def test_values_are_not_shown(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("value", ["hunter2", "'{{ x }}'", "[a]", "3", "{secret: a, b: c}", "{secret: 3}"])
 def test_a_secret_is_a_reference(tmp_path: pathlib.Path, value: str) -> None:
-    text = f"'node_def:a': [{{resource: {{type: cloud, endpoint: x, password: {value}}}}}]\n"
-    assert any("resource.password" in line for line in report(tmp_path, main=text))
+    assert any("resource.password" in line for line in report(tmp_path, main=PASSWORD.format(value)))
+
+
+# --- secrets that are written out ---------------------------------------------------------------------------------
+
+PASSWORD = "'node_def:a': [{{resource: {{type: cloud, endpoint: x, password: {}}}}}]\n"
+
+
+def load_with_key(path: pathlib.Path) -> definitions.Loaded:
+    return definitions.load_definitions(
+        path, schema_for=schema_for, check_templates=check_templates, encrypt=lambda value: f"<{value[::-1]}>"
+    )
+
+
+def test_in_a_file_they_are_encrypted_with_a_warning(tmp_path: pathlib.Path) -> None:
+    text = (
+        "'node_def:a':\n"
+        "  - resource: {type: cloud, endpoint: x, password: hunter2, login: &a {user: u, token: 'hun{#ter3{#'}}\n"
+        "    contextualisation: {type: init, context_template: {login: *a}}\n"
+    )
+    loaded = load_with_key(write(tmp_path, main=text))
+    (stored,) = loaded.definitions["a"]
+    assert stored["resource"]["password"] == {"encrypted": "<2retnuh>"}
+    assert stored["resource"]["login"] == {"user": "u", "token": {"encrypted": "<#{3ret#{nuh>"}}
+    assert stored["contextualisation"]["context_template"]["login"]["token"] == "hun{#ter3{#", "not a secret's place"
+    first, second = (one.replace(f"{tmp_path}/", "") for one in loaded.warnings)
+    assert first == (
+        "main.yaml:2:52: node_def:a[0].resource.password: a secret is written here and will be stored encrypted; "
+        "better write {secret: NAME} and keep the value itself in auth_data, the environment or a secrets file"
+    )
+    assert second.startswith("main.yaml:2:")
+    assert "resource.login.token" in second
+    assert "hun" not in "".join(loaded.warnings)
+
+
+def test_by_an_import_they_are_encrypted_too(tmp_path: pathlib.Path) -> None:
+    main = "'node_def:a': [{resource: !yaml_import {url: file://r.yaml}}]\n"
+    files = {"r": "{type: cloud, endpoint: x, password: !text_import {url: file://p.yaml}}\n", "p": "hunter2"}
+    (stored,) = load_with_key(write(tmp_path, main=main, **files)).definitions["a"]
+    assert stored["resource"]["password"] == {"encrypted": "<2retnuh>"}
+
+
+def test_without_a_key_they_are_refused_with_the_ways_out(tmp_path: pathlib.Path) -> None:
+    (line,) = report(tmp_path, main=PASSWORD.format("hunter2"))
+    assert "a secret must not be written here (write {secret: NAME}" in line
+    assert "set OCCO_ENCRYPTION_KEY, or encryption.key in the configuration" in line
+    assert "openssl rand" in line
+    assert "hunter2" not in line
+
+
+def test_what_a_plugin_has_to_say_of_one_is_not_told(tmp_path: pathlib.Path) -> None:
+    text = "'node_def:a': [{resource: {type: cloud, endpoint: x, login: {user: u, token: hunter2-weak}}}]\n"
+    assert "hunter2" not in "".join(report(tmp_path, main=text))
+    assert "hunter2" not in str(load_with_key(write(tmp_path, main=text)))
+
+
+def test_in_a_posted_text_they_are_refused() -> None:
+    with pytest.raises(errors.SchemaError) as caught:
+        definitions.parse_definitions(
+            PASSWORD.format("hunter2"), schema_for=schema_for, check_templates=check_templates
+        )
+    assert "a secret must not be written here" in str(caught.value)
+    assert "OCCO_ENCRYPTION_KEY" not in str(caught.value), "no way out for who posts"
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("3", "a secret must be a string, it is a number"),
+        ("'{{ variables.x }}'", "a secret must not be made by a template"),
+        ("'{% if x %}hunter2{% endif %}'", "a secret must not be made by a template"),
+        ("{secret: a, b: hunter2}", "must be a string, it is a mapping"),
+        ("[hunter2]", "must be a string, it is a list"),
+        ("{encrypted: gAAAA}", "{encrypted: ...} is what occo stores"),
+    ],
+)
+def test_what_cannot_be_encrypted_is_refused(tmp_path: pathlib.Path, value: str, said: str) -> None:
+    path = write(tmp_path, main=PASSWORD.format(value))
+    with pytest.raises(errors.SchemaError) as caught:
+        load_with_key(path)
+    problems = str(caught.value)
+    assert "resource.password" in problems
+    assert said in problems
+    assert "hunter2" not in problems
+
+
+@pytest.mark.parametrize("place", ["context_template: {a: [TOKEN]}", "context_template: TOKEN"])
+def test_a_token_cannot_be_put_where_it_would_be_shown(tmp_path: pathlib.Path, place: str) -> None:
+    contextualisation = "{type: init, " + place.replace("TOKEN", "{encrypted: gAAAA}") + "}"
+    text = f"'node_def:a': [{{resource: {{type: cloud, endpoint: x}}, contextualisation: {contextualisation}}}]\n"
+    with pytest.raises(errors.SchemaError, match="it cannot be written") as caught:
+        load_with_key(write(tmp_path, main=text))
+    assert "gAAAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["{secret: a}", "'{{ x }}'", "'{% x %}'"])
+def test_what_chooses_the_account_is_the_value_itself(tmp_path: pathlib.Path, value: str) -> None:
+    text = f"'node_def:a': [{{resource: {{type: cloud, endpoint: x, region: {value}}}}}]\n"
+    (line,) = report(tmp_path, main=text)
+    assert line.startswith("main.yaml:1:62: node_def:a[0].resource.region: must be the value itself")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "{}"])

@@ -103,6 +103,11 @@ def test_templates_and_secrets_may_stand_for_values() -> None:
     OURS.validate(read(test_definitions.GOOD))
 
 
+@pytest.mark.parametrize("password", ["written here", None, {"url": "file://password.txt"}])
+def test_a_secret_that_is_written_out_is_taken(password: Any) -> None:
+    OURS.validate({"node_def:web": [{"resource": {"type": "cloud", "endpoint": "x", "password": password}}]})
+
+
 GOOD: dict[str, Any] = {"resource": {"type": "cloud", "endpoint": "x"}}
 
 
@@ -117,9 +122,11 @@ GOOD: dict[str, Any] = {"resource": {"type": "cloud", "endpoint": "x"}}
         {"resource": {"type": "cloud", "endpoint": 1}},
         {"resource": {"type": "cloud", "endpoint": "x", "sizee": "small"}},
         {"resource": {"type": "cloud", "endpoint": "x", "size": "medium"}},
-        {"resource": {"type": "cloud", "endpoint": "x", "password": "written here"}},
-        {"resource": {"type": "cloud", "endpoint": "x", "login": {"user": "u", "token": "written here"}}},
+        {"resource": {"type": "cloud", "endpoint": "x", "password": "{{ variables.x }}"}},
+        {"resource": {"type": "cloud", "endpoint": "x", "login": {"user": "u", "token": 3}}},
         {"resource": {"type": "cloud", "endpoint": "x", "ports": ["80"]}},
+        {"resource": {"type": "cloud", "endpoint": "x", "region": {"secret": "x"}}},
+        {"resource": {"type": "cloud", "endpoint": "x", "region": "{{ variables.x }}"}},
         {**GOOD, "health_check": {"port": [80]}},
         {**GOOD, "create_timeout": 0},
         {**GOOD, "create_timeout": "60"},

@@ -62,6 +62,7 @@ def known(**changes: Any) -> dict[str, Any]:
         "definition": DEFINITION,
         "peers": PEERS,
         "secret": lambda name: f"<{name}>",
+        "decrypt": lambda token: f"<{token}>",
     }
     return names.names(**(arguments | changes))
 

@@ -114,3 +114,13 @@ def test_a_password_is_wanted_and_not_shown() -> None:
         schema.model_validate({"mysqldbs": [{"name": "shop", "user": "monitor"}]})
     assert "pass" in str(caught.value)
     assert "hunter2" not in repr(mysqldbs.Database.model_validate(database(3306)))
+
+
+def test_a_name_by_reference_is_never_shown(server: socket.socket) -> None:
+    there = port(server)
+    server.close()
+    target = base.Target(node_id="n", addresses=("127.0.0.2",), names={"secret": lambda name: f"hunter2-{name}"})
+    told = database(there, name={"secret": "db"}, user={"secret": "user"}, **{"pass": {"secret": "password"}})
+    reason = asyncio.run(CHECK.check([told], target, 5.0))
+    assert reason is not None
+    assert reason.text() == "waiting_for: mysql {secret: db}, refused"

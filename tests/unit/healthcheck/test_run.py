@@ -121,10 +121,12 @@ def test_a_failing_check_counts_more_than_one_that_could_not_be_asked() -> None:
 
 def test_a_check_that_is_broken_is_logged_and_harms_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        found = examine([job("a", ping=ValueError("secret")), job("b")], three())
+        found = examine([job("a", ping=ValueError("hunter2")), job("b")], three())
     assert found["a"].reason.arguments == {"check": "ping", "detail": "ValueError in the check"}
     assert found["b"] is None
     assert "the health check ping of a failed" in caplog.text
+    assert "test_run.py" in caplog.text, "where it failed"
+    assert "hunter2" not in caplog.text, "an unexpected error may quote what was rendered"
 
 
 def test_a_check_that_never_ends_is_ended_after_its_limit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.server
+import logging
 import pathlib
 import socket
 import ssl
@@ -32,7 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         Handler.seen.append(self.path)
-        code = int(self.path.strip("/").partition("?")[0] or 200)
+        code = int(self.path.strip("/").partition("?")[0].partition("/")[0] or 200)
         self.send_response(code)
         if code in (301, 302):
             self.send_header("Location", "/500")
@@ -87,7 +88,7 @@ def listening() -> Iterator[tuple[socket.socket, int]]:
         yield server, server.getsockname()[1]
 
 
-def ask(*value: str, address: str = "127.0.0.2", limit: float = LIMIT, **names: Any) -> tuple[str, str] | None:
+def ask(*value: Any, address: str = "127.0.0.2", limit: float = LIMIT, **names: Any) -> tuple[str, str] | None:
     """The arguments of the reason."""
     target = base.Target(node_id="n", addresses=(address,), names=names)
     reason = asyncio.run(URLS.check(list(value), target, limit))
@@ -256,3 +257,19 @@ def test_reasons_and_errors_hold_no_secret(web: int) -> None:
         ask("{{ secret('t') }}://x", secret=secret)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+def test_a_url_by_reference_is_asked_and_never_shown(web: int) -> None:
+    place = f"http://127.0.0.2:{web}"
+    kept = {"good": f"{place}/204?token=hunter2", "bad": f"{place}/404/hunter2", "no": "x"}
+    assert ask({"secret": "good"}, {"secret": "bad"}, secret=kept.__getitem__) == ("url {secret: bad}", "HTTP 404")
+    assert Handler.seen == ["/204?token=hunter2", "/404/hunter2"]
+    with pytest.raises(errors.PermanentError, match=r"^url \{secret: no\} is not a URL of http or https$"):
+        ask({"secret": "no"}, secret=kept.__getitem__)
+
+
+def test_a_log_shows_no_more_of_a_url_than_its_host(web: int, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert ask(f"http://me:hunter2@{{{{ip}}}}:{web}/204/hunter2?token=hunter2") is None
+    assert f"GET http://127.0.0.2:{web}/... " in caplog.text
+    assert "hunter2" not in caplog.text

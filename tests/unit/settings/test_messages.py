@@ -33,7 +33,7 @@ CONFIGURATIONS = [
     (
         f"{PARTS}zzz: {{}}",
         "FILE: unknown key zzz; there are: logging, components, celery, enactor, instructions, contextualisation, "
-        "budgets, home",
+        "budgets, encryption, home",
     ),
     (f"{PARTS}enactor: {{intervall: 1}}", "FILE: unknown key enactor.intervall; did you mean interval?"),
     (f"{PARTS}enactor: 5", "FILE: enactor is a mapping"),
@@ -65,7 +65,7 @@ CONFIGURATIONS = [
     (
         "logging: {version: 1}\ncomponents: {uds: !UDS {}, resourcehandler: !ResourceHandler {process: 5}, "
         "configmanager: !ConfigManager {}}",
-        "FILE: components.resourcehandler.process is 5; a mapping of its options is wanted",
+        "FILE: components.resourcehandler.process is not a mapping; one of its options is wanted",
     ),
     ("x: !UDS text", "FILE:1:4: !UDS takes a mapping of options"),
     ("x: !Uds {}", "FILE:1:4: unknown tag !Uds; did you mean !UDS?"),
@@ -73,7 +73,10 @@ CONFIGURATIONS = [
         "x: !!python/object:os.system {}",
         "FILE:1:4: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object:os.system'",
     ),
-    ("x: !Other {}", "FILE:1:4: unknown tag !Other; there are: !ConfigManager, !ResourceHandler, !UDS, !env"),
+    (
+        "password: !hunter2",
+        "FILE:1:11: unknown tag (put a text in quotes); there are: !ConfigManager, !ResourceHandler, !UDS, !env",
+    ),
     (
         "x: !env NOT_THERE",
         "FILE:1:4: the environment variable NOT_THERE is not set, and `!env` names no default",

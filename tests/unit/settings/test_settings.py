@@ -75,6 +75,46 @@ def test_secrets_are_never_shown(environ: dict[str, str], tmp_path: pathlib.Path
         assert "hunter2" not in shown
 
 
+KEY = "A" * 42 + "A="
+OTHER = "-_" * 21 + "8="
+
+
+@pytest.mark.parametrize(
+    ("configured", "environment", "keys"),
+    [
+        ("", None, ()),
+        ("", KEY, (KEY,)),
+        (f"encryption: {{key: '{OTHER} {KEY}'}}", KEY, (OTHER, KEY)),
+        ("encryption: {key: !env {name: ELSEWHERE, default: null}}", KEY, (KEY,)),
+        ("encryption: {}", f"{KEY}\n{OTHER}\n", (KEY, OTHER)),
+    ],
+)
+def test_the_key_of_encrypted_secrets(
+    environ: dict[str, str], tmp_path: pathlib.Path, configured: str, environment: str | None, keys: tuple[str, ...]
+) -> None:
+    if environment is not None:
+        environ["OCCO_ENCRYPTION_KEY"] = environment
+    path = write(tmp_path / "c.yaml", f"{WHOLE}\n{configured}\n")
+    assert settings.load(path, environ=environ).encryption_keys == keys
+    if not configured:
+        assert settings.load(environ=environ).encryption_keys == keys
+    assert KEY not in repr(settings.load(path, environ=environ))
+
+
+@pytest.mark.parametrize("text", ["hunter2", KEY[:-1], KEY + "A", KEY.replace("A=", "AA"), f"{KEY} hunter2"])
+def test_what_is_no_key_is_told_by_its_place_and_never_shown(
+    environ: dict[str, str], tmp_path: pathlib.Path, text: str
+) -> None:
+    path = write(tmp_path / "c.yaml", f"{WHOLE}\nencryption: {{key: !env THE_KEY}}\n")
+    with pytest.raises(errors.ConfigurationError) as raised:
+        settings.load(path, environ={**environ, "THE_KEY": text})
+    assert str(raised.value).startswith(f"{path}: encryption.key must be 32 random bytes in URL-safe base64")
+    with pytest.raises(errors.ConfigurationError, match=r"^OCCO_ENCRYPTION_KEY must be") as in_environment:
+        settings.load(environ={**environ, "OCCO_ENCRYPTION_KEY": text})
+    for shown in (str(raised.value), str(in_environment.value)):
+        assert text not in shown
+
+
 # --- where it is found -----------------------------------------------------------------------------------------
 
 
