@@ -91,6 +91,8 @@ class Checker:
                 skip[place] = frozenset()
                 problem = "must be the value itself: the account is chosen before anything is rendered or fetched"
                 self.report.add((*path, *place), problem, hint="no template and no {secret: NAME}")
+        for place in references.intersection(shapes.marked(schema, shown, shapes.PUBLIC)):
+            self.report.add((*path, *place), "must not hold a secret: others can read it")
         for place in shapes.marked(schema, shown, shapes.SENSITIVE):
             value = _get(shown, place)
             if place not in references and not (isinstance(value, str) and _FETCHED.fullmatch(value)):

@@ -18,8 +18,9 @@ from pydantic import fields
 from occo_celery.compiler import places
 
 #: Marks that a plugin puts on fields of its section, as ``Field(json_schema_extra={MARK: True})``.
-#: SENSITIVE: the value is a secret. FIXED: it chooses the account, before anything is rendered or fetched.
-SENSITIVE, FIXED = "sensitive", "fixed"
+#: SENSITIVE: the value is a secret. FIXED: it chooses the account, before anything is rendered or fetched. PUBLIC:
+#: others can read it, so that it must not hold a secret.
+SENSITIVE, FIXED, PUBLIC = "sensitive", "fixed", "public"
 
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable)
 _MAPPINGS = (dict, collections.abc.Mapping)

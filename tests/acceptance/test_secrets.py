@@ -43,7 +43,7 @@ SECRETS = {
         "url_reference",
         "container",
         "container_command",
-        "image",
+        "origin",
         "key_name",
     )
 }
@@ -151,7 +151,12 @@ DEFINITIONS = {
     ],
     "node_def:container": [
         {
-            "resource": {"type": "docker", "endpoint": "tcp://127.0.0.1:9", "image": {"secret": "image"}},
+            "resource": {
+                "type": "docker",
+                "endpoint": "tcp://127.0.0.1:9",
+                "image": "wiki",
+                "origin": "http://127.0.0.1:9/{{ secret('origin') }}",
+            },
             "contextualisation": {
                 "type": "docker",
                 "env": {"PASSWORD": {"secret": "container"}},

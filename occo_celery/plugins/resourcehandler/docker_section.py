@@ -14,6 +14,8 @@ from occo_celery.plugins.resourcehandler import sections
 
 #: Where images come from that are not there yet, beside URLs of image archives.
 DOCKERHUB, LOCAL = "dockerhub", "local"
+#: Why images hold no secrets.
+SHOWN = "lists and errors show it; logins belong in auth_data"
 #: Ways to a Docker daemon.
 SCHEMES = ("unix", "tcp", "http", "https")
 
@@ -30,9 +32,9 @@ class DockerSection(pydantic.BaseModel):
     type: Literal["docker"]
     name: sections.Fixed | None = None
     endpoint: sections.Fixed
-    image: str = pydantic.Field(min_length=1)
+    image: str = sections.public(SHOWN, min_length=1)
     origin: str = DOCKERHUB
-    tag: str | None = None
+    tag: str | None = sections.public(SHOWN, default=None)
     network_mode: str | None = None
 
     @pydantic.field_validator("endpoint")
@@ -66,8 +68,7 @@ class DockerSection(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="after")
     def _is_for_all_to_see(self) -> DockerSection:
-        instead = "lists and errors show it; logins belong in auth_data"
-        sections.no_secrets(self, {"image": instead, "tag": instead})
+        sections.no_secrets(self)
         return self
 
     def reference(self) -> str:

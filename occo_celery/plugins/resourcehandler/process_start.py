@@ -48,16 +48,15 @@ class ProcessSection(pydantic.BaseModel):
 
     type: Literal["process"]
     name: str | None = None
-    command: str | list[str] = pydantic.Field(min_length=1)
+    command: str | list[str] = sections.public(
+        "every user of the host can read it (`ps`); hand secrets over in `environment`", min_length=1
+    )
     environment: dict[str, str] = {}
     working_directory: str | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_for_all_to_see(self) -> ProcessSection:
-        sections.no_secrets(
-            self,
-            {"command": "every user of the host can read it (`ps`); hand secrets over in `environment`"},
-        )
+        sections.no_secrets(self)
         return self
 
 

@@ -38,14 +38,19 @@ def web_url(text: str, example: str) -> str:
     return text
 
 
-def no_secrets(section: pydantic.BaseModel, keys: Mapping[str, str]) -> None:
-    """Raises ValueError where a template of one of these keys uses ``secret``. keys: what to do instead, by key.
+def public(instead: str, **told: Any) -> Any:
+    """A field that others can read. instead: what to do with a secret. The import of definitions refuses references
+    there, and no_secrets templates."""
+    return pydantic.Field(json_schema_extra={"public": instead}, **told)
 
-    For the validator of a whole section: what those of fields say of templates is not told at import. It sees only
-    what is written in templates: ``{secret: name}`` has been replaced before.
-    """
-    for key, instead in keys.items():
-        if any(_uses_secret(text) for text in _texts(getattr(section, key))):
+
+def no_secrets(section: pydantic.BaseModel) -> None:
+    """Raises ValueError where a template of a public field uses ``secret``. For the validator of a whole section:
+    what those of fields say of templates is not told at import."""
+    for key, info in type(section).model_fields.items():
+        extra = info.json_schema_extra
+        instead = extra.get("public") if isinstance(extra, dict) else None
+        if instead and any(_uses_secret(text) for text in _texts(getattr(section, key))):
             raise ValueError(f"`{key}` must not hold a secret: {instead}")
 
 

@@ -1,4 +1,4 @@
-"""Keys that choose the account: nothing that is only known later may stand there; credentials go by them alone."""
+"""Keys that choose the account, where nothing stands that is only known later; keys that others can read."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_nothing_that_is_only_known_later_chooses_an_account(
     assert not EDITOR.is_valid({"node_def:web": [{"resource": {**section, key: value}}]})
 
 
-@pytest.mark.parametrize(("section", "other"), [(EC2, "image_id"), (NOVA, "image_id"), (DOCKER, "image")])
+@pytest.mark.parametrize(("section", "other"), [(EC2, "image_id"), (NOVA, "image_id"), (DOCKER, "origin")])
 def test_other_keys_may_be_known_later(section: Mapping[str, Any], other: str, tmp_path: pathlib.Path) -> None:
     for value in ({"secret": "x"}, "{{ variables.x }}"):
         named = {**section, "name": "billed to another", other: value}
@@ -111,3 +111,22 @@ def test_entries_are_looked_at_before_they_are_used() -> None:
     with pytest.raises(errors.ConfigurationError) as caught:
         auth(BLUE).check(wiring.choosing)
     assert str(caught.value) == SAID
+
+
+PROCESS = {"type": "process", "command": ["serve", "shop"]}
+
+
+@pytest.mark.parametrize(
+    ("section", "place"),
+    [
+        ({**PROCESS, "command": {"secret": "x"}}, "command"),
+        ({**PROCESS, "command": ["serve", {"secret": "x"}]}, "command[1]"),
+        ({**DOCKER, "image": {"secret": "x"}}, "image"),
+        ({**DOCKER, "tag": {"secret": "x"}}, "tag"),
+    ],
+)
+def test_what_others_can_read_is_no_place_for_a_secret(
+    section: Mapping[str, Any], place: str, tmp_path: pathlib.Path
+) -> None:
+    said = f"node_def:web[0].resource.{place}: must not hold a secret: others can read it"
+    assert problems(section, tmp_path) == [said]
