@@ -8,7 +8,6 @@ perform.py.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery import errors
-from occo_celery.infraprocessor import claims, resolve
+from occo_celery.infraprocessor import claims, resolve, unexpected
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.infraprocessor.together import Together
 from occo_celery.model import instance, status
@@ -46,7 +45,7 @@ class _Late:
 
 
 #: What came of a call: what the cloud made or lists, that it lists nothing, that it was not called, an error.
-_Answer = resourcehandler.Seen | None | _Late | Exception
+_Answer = resourcehandler.Seen | None | _Late | errors.ResourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +98,7 @@ class Creator:
         except errors.ResourceError as problem:
             return _Told(job, problem)
         except Exception as problem:  # noqa: BLE001  # logged without its words
-            # They may be of what was rendered, and that may hold secrets.
-            kind, where = type(problem).__name__, "".join(traceback.format_tb(problem.__traceback__))
-            log.error("create_node %s: nobody expected %s before its call, at\n%s", job.node.node_id, kind, where)
+            kind = unexpected.logged(log, f"create_node {job.node.node_id}, before its call", problem)
             return _Told(job, errors.TransientError(f"{kind} before the call; the log of the worker says where"))
         return _Told(job, rendered)
 
@@ -113,9 +110,9 @@ class Creator:
             return _Answered(job, self._make(job, rendered))
         except errors.ResourceError as problem:
             return _Answered(job, problem)
-        except Exception as problem:
-            log.exception("create_node %s: the call failed in a way nobody expected", job.node.node_id)
-            return _Answered(job, problem)
+        except Exception as problem:  # noqa: BLE001  # logged without its words
+            kind = unexpected.logged(log, f"create_node {job.node.node_id}, in its call", problem)
+            return _Answered(job, errors.OutcomeUnknown(f"{kind} in the call; the log of the worker says where"))
 
     def _record(self, answered: Sequence[_Answered]) -> Iterator[Claim]:
         made = [(one.job, one.answer) for one in answered if isinstance(one.answer, resourcehandler.Seen)]
@@ -133,8 +130,6 @@ class Creator:
                     yield from self._alone(self._doubtful, one.job, one.answer)
                 case errors.ResourceError():
                     yield from self._alone(self._refused, one.job, one.answer)
-                case _:
-                    yield from self._alone(self._doubtful, one.job, one.answer)
 
     def _alone(self, record: Callable[..., Sequence[Claim]], job: claims.CreateJob, *more: Any) -> Sequence[Claim]:
         """Trouble with one touches no other."""
@@ -296,10 +291,10 @@ class Creator:
             self._unfreeze(connection, job, retry_at=now, reason=status.Reason(code="not_made", since=now))
         return ()
 
-    def _doubtful(self, job: claims.CreateJob, problem: Exception) -> Sequence[Claim]:
+    def _doubtful(self, job: claims.CreateJob, problem: errors.ResourceError) -> Sequence[Claim]:
         """The call may have been carried out: everything stays as it is, and is looked into again."""
         now = self._now()
-        reason = status.Reason(code="in_doubt", arguments={"detail": _words(problem)}, since=now)
+        reason = status.Reason(code="in_doubt", arguments={"detail": str(problem)}, since=now)
         with self._store.write() as connection:
             infrastructures.hold(connection, job.node.infra_id)  # first, as everybody does: no deadlocks
             retry_at = self._retries.after(job.operation.attempts + 1, now, problem)
@@ -330,7 +325,7 @@ class Creator:
             if permanent:
                 retry_at = now if self._others_left(connection, job, tried) else None
             code = "refused" if permanent else "refused_for_now"
-            reason = status.Reason(code=code, arguments={"detail": _words(problem)}, since=now)
+            reason = status.Reason(code=code, arguments={"detail": str(problem)}, since=now)
             if self._unfreeze(connection, job, retry_at=retry_at, reason=reason, tried=list(tried)):
                 events.add(
                     connection,
@@ -386,9 +381,3 @@ def _disowned(current: instance.Instance | None, seen: resourcehandler.Seen) -> 
     if current is None or current.lifecycle is Lifecycle.DROPPING:
         return True
     return current.lifecycle is Lifecycle.RUNNING and current.instance_id != seen.instance_id
-
-
-def _words(problem: Exception) -> str:
-    """The cloud's own words, bounded; types of unexpected errors help whoever reads them."""
-    text = str(problem) or type(problem).__name__
-    return text if isinstance(problem, errors.OccoError) else f"{type(problem).__name__}: {text}"[:500]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from occo_celery import errors
-from occo_celery.infraprocessor import claims
+from occo_celery.infraprocessor import claims, unexpected
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.model import instance, status
 from occo_celery.model.message import Claim
@@ -55,10 +55,7 @@ class Dropper:
             if left == [] and self._believed(job, node.implementation):
                 self._forget(node)
                 gone = True
-        except errors.ResourceError as problem:
-            return self._again(job.operation, problem)
-        except Exception as problem:
-            log.exception("drop_node %s failed in a way nobody expected", node.node_id)
+        except Exception as problem:  # noqa: BLE001  # logged without its words
             return self._again(job.operation, problem)
         return self._archive(job) if gone else self._look_again(job.operation, gone=left == [])
 
@@ -70,10 +67,7 @@ class Dropper:
             handler = self._clouds.handler(detail["account"], implementation["resource"])
             handler.drop(detail["instance_id"], self._timing.call)
             listed = handler.observe([detail["node_id"]], self._timing.call)[detail["node_id"]]
-        except errors.ResourceError as problem:
-            return self._again(operation, problem)
-        except Exception as problem:
-            log.exception("dropping %s failed in a way nobody expected", operation.target)
+        except Exception as problem:  # noqa: BLE001  # logged without its words
             return self._again(operation, problem)
         if any(one.instance_id == detail["instance_id"] for one in listed):
             return self._look_again(operation, gone=False)
@@ -142,8 +136,11 @@ class Dropper:
 
     def _again(self, operation: instance.Operation, problem: Exception) -> Claim | None:
         """The cloud refused or did not answer: an instance that may be there is never given up."""
-        now = self._now()
-        reason = status.Reason(code="drop_failed", arguments={"detail": str(problem)[:500]}, since=now)
+        now, said = self._now(), str(problem)[:500]
+        if not isinstance(problem, errors.ResourceError):
+            kind = unexpected.logged(log, f"drop of {operation.target}", problem)
+            said = f"{kind}; the log of the worker says where"
+        reason = status.Reason(code="drop_failed", arguments={"detail": said}, since=now)
         with self._store.write() as connection:
             operations.give_back(
                 connection,
