@@ -12,6 +12,7 @@ from typing import Any
 
 from occo_celery import errors
 from occo_celery.infraprocessor import claims, unexpected
+from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.model import instance, status
 from occo_celery.model.message import Claim
@@ -37,11 +38,12 @@ class Dropper:
         clouds: accounts.Clouds,
         manager: Callable[[Mapping[str, Any]], configmanager.ConfigManager],
         retries: Retries,
+        hearing: Hearing,
         now: Callable[[], float],
         new_id: Callable[[], str],
         timing: claims.Timing,
     ) -> None:
-        self._store, self._clouds, self._manager = store, clouds, manager
+        self._store, self._clouds, self._manager, self._hearing = store, clouds, manager, hearing
         self._retries, self._now, self._new_id, self._timing = retries, now, new_id, timing
 
     def perform(self, job: claims.DropJob) -> Claim | None:
@@ -65,8 +67,9 @@ class Dropper:
         implementation = detail["implementation"]
         try:
             handler = self._clouds.handler(detail["account"], implementation["resource"])
-            handler.drop(detail["instance_id"], self._timing.call)
-            listed = handler.observe([detail["node_id"]], self._timing.call)[detail["node_id"]]
+            with self._hearing.call(detail["account"]):
+                handler.drop(detail["instance_id"], self._timing.call)
+                listed = handler.observe([detail["node_id"]], self._timing.call)[detail["node_id"]]
         except Exception as problem:  # noqa: BLE001  # logged without its words
             return self._again(operation, problem)
         if any(one.instance_id == detail["instance_id"] for one in listed):
@@ -87,12 +90,13 @@ class Dropper:
         if self._now() > send_until:
             return None
         handler = self._clouds.handler(account, implementation["resource"])
-        listed = {one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]}
-        for one in sorted(listed | ({instance_id} if instance_id else set())):
-            handler.drop(one, self._timing.call)
-        if not listed:
-            return []
-        return [one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]]
+        with self._hearing.call(account):
+            listed = {one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]}
+            for one in sorted(listed | ({instance_id} if instance_id else set())):
+                handler.drop(one, self._timing.call)
+            if not listed:
+                return []
+            return [one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]]
 
     def _believed(self, job: claims.DropJob, implementation: Mapping[str, Any]) -> bool:
         """Not listed: is that proof by now?"""
