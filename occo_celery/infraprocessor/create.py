@@ -99,7 +99,7 @@ class Creator:
             return _Told(job, self._why_unresolved(job))
         try:
             if job.ask:
-                self._look(job)
+                self._ask(job)
             rendered = self._resolver.render(job.desired, job.node, timeout=self._timing.call)
             section = job.node.implementation.get("config_management") or {"type": "dummy"}
             self._manager(section).register(job.node.infra_id, job.node.node_id, self._timing.call)
@@ -214,6 +214,16 @@ class Creator:
         with self._hearing.call(job.node.account or ""):
             found = self._handler(job.node).observe([job.node.node_id], self._timing.call)[job.node.node_id]
         return found[0] if found else None
+
+    def _ask(self, job: claims.CreateJob) -> None:
+        """Raises CloudSilent if the account does not answer. One that refuses to list answers: the call itself is to
+        show what it says to that."""
+        try:
+            self._look(job)
+        except errors.CloudSilent:
+            raise
+        except errors.ResourceError as problem:
+            log.info("create_node %s: account %s did not list: %s", job.node.node_id, job.node.account, problem)
 
     def _handler(self, node: instance.Instance) -> resourcehandler.ResourceHandler:
         assert node.account is not None

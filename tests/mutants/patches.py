@@ -497,7 +497,7 @@ MUTANTS = (
         guard="silence",
         name="a creation asks a silent account whether it is back",
         file="infraprocessor/create.py",
-        old="            if job.ask:\n                self._look(job)\n",
+        old="            if job.ask:\n                self._ask(job)\n",
         new="",
         hunts=((SILENCE, "nowhere_else or bound"),),
     ),

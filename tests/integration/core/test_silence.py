@@ -11,6 +11,7 @@ from occo_celery import errors
 from occo_celery.api import accounts as overviews
 from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.model import instance
+from occo_celery.plugins.resourcehandler import simulated
 from occo_celery.plugins.resourcehandler.simulated_cloud import SimulatedCloud
 from occo_celery.uds import accounts, definitions, operations
 from tests.world import World
@@ -232,6 +233,24 @@ def test_nothing_more_is_bound_to_an_account_once_a_creation_was_not_answered(ma
     assert ill.calls()["create"] == 1
     ill.set(silent=False)
     ready(world, first, 1)
+    assert len(ill.instances()) == 1
+
+
+def test_an_account_that_refuses_to_list_is_not_silent(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    ill, _ = two(world)
+    with world.system.store.write() as connection:
+        accounts.doubted(connection, account(world, "ill"), reason="no answer to a creation")
+
+    def refuse(*_: Any) -> None:
+        raise errors.PermanentError("UnauthorizedOperation: you may not list")
+
+    monkeypatch.setattr(simulated.SimulatedHandler, "observe", refuse)
+    world.manager.add(infra("ill"))
+    for _ in range(2):
+        world.deliver()
     assert len(ill.instances()) == 1
 
 
