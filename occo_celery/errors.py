@@ -151,6 +151,11 @@ class TransientError(ResourceError):
         self.delay = delay
 
 
+class NotYet(TransientError):
+    """Nothing was made yet: what it needs is being prepared (an image on its way). No failure: asked again after
+    ``delay``."""
+
+
 class CapacityError(TransientError):
     """No capacity or quota here: the next implementation should be tried."""
 

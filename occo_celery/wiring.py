@@ -21,6 +21,7 @@ from occo_celery.uds.store import Store
 if TYPE_CHECKING:
     from occo_celery.enactor import observe, passes
     from occo_celery.infraprocessor import claims, perform, resolve, sweep, teardown
+    from occo_celery.infraprocessor.hearing import Hearing
     from occo_celery.infraprocessor.together import Together
     from occo_celery.plugins.configmanager import base as configmanager
     from occo_celery.plugins.contextualisation import base as contextualisation
@@ -186,6 +187,12 @@ class System:
             lease=limits.lease, call=limits.call_timeout, resend=limits.resend, sweep=limits.sweep_interval
         )
 
+    @cached_property
+    def hearing(self) -> Hearing:
+        from occo_celery.infraprocessor.hearing import Hearing
+
+        return Hearing(self.store, self.now)
+
     @property
     def together(self) -> Together:
         from occo_celery.infraprocessor.together import Together
@@ -204,6 +211,7 @@ class System:
             "clouds": self.clouds,
             "manager": self.manager,
             "retries": retries,
+            "hearing": self.hearing,
             "now": self.now,
             "new_id": self.new_id,
             "timing": self.timing,
@@ -217,6 +225,7 @@ class System:
                 new_id=self.new_id,
                 rng=self._rng,
                 timing=self.timing,
+                hearing=self.hearing,
                 budgets=self.settings.budgets,
             ),
             creator=create.Creator(**shared, resolver=self.resolver, together=together),
@@ -234,6 +243,7 @@ class System:
             store=self.store,
             clouds=self.clouds,
             manager=self.manager,
+            hearing=self.hearing,
             send=self.send,
             now=self.now,
             resend=self.settings.instructions.resend,

@@ -48,13 +48,12 @@ def _work(
         known = definitions.load(connection, {node.type for node in compiled.nodes})
         there = [replace(one, outdated=changes.replacement(one, compiled, known, how)) for one in there]
     row = schedule.get(connection, infra_id) or _row(infra, strategy)
-    names = {one.account for one in there if one.account is not None}
-    silent = accounts.silent(connection, names) if names else {}
+    silent = accounts.silent(connection)
     return passes.Work(
         leased=[leases.Leased(infra=infra, row=row, instances=tuple(there))],
         descriptions={infra_id: compiled or system.descriptions.one(connection, infra)},
         requests=requests.of(connection, [infra_id]),
-        silent={name: "it did not answer lately" for name, (_, until) in silent.items() if until is not None},
+        silent={name: "it did not answer lately" for name, until in silent.items() if until is not None},
     )
 
 

@@ -9,11 +9,14 @@ from occo_celery.api import waiting
 from occo_celery.model import instance
 from occo_celery.uds import infrastructures, nodes, operations
 
+#: What an operation says that does not get on.
+TROUBLE = frozenset({"drop_failed", "account_silent", "sweep_failed"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """left: instances not yet gone. stage of stages: the link that the teardown is at. trouble: why drops are being
-    tried again, if any are."""
+    """left: instances not yet gone. stage of stages: the link that the teardown is at. trouble: why drops, or
+    looks for what is left over, are to be tried again, if any are."""
 
     left: int
     stage: int
@@ -43,7 +46,7 @@ class TearDown:
             trouble = tuple(
                 f"{one.node_name} ({one.target}): {one.reason.text()}"
                 for one in operations.of(connection, self.infra_id)
-                if one.reason is not None and one.reason.code == "drop_failed"
+                if one.reason is not None and one.reason.code in TROUBLE
             )
         stage = operation.stage if operation is not None else stages
         return Progress(left=left, stage=stage, stages=stages, trouble=trouble)

@@ -25,9 +25,6 @@ from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which an account that did not answer is left alone.
-SILENCE = 30.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -127,15 +124,9 @@ class Enactor:
         work = self._read(connection, token, [one.infra_id for one in taken if one.infra_id not in calm])
         names = {glance.account for some in calm.values() for glance in some if glance.shaky}
         names |= {node.account for one in work.leased for node in one.instances if node.account is not None}
-        shaky = accounts.silent(connection, names) if names else {}
-        silent = {
-            name: "it did not answer lately"
-            for name, (_, until) in shaky.items()
-            # One pass asks whether it is back.
-            if until is not None
-            and not (until <= now and accounts.probe(connection, name, seen=until, until=now + SILENCE))
-        }
-        return replace(work, calm=calm, kinds=kinds, silent=silent, shaky=shaky.keys())
+        quiet = accounts.quiet(connection, names, now=now)
+        silent = {name: "it did not answer lately" for name, alone in quiet.items() if alone}
+        return replace(work, calm=calm, kinds=kinds, silent=silent, shaky=quiet.keys())
 
     def _calm(
         self, connection: sa.Connection, taken: Sequence[leases.Taken]
@@ -283,11 +274,16 @@ class Enactor:
         return intents, schedule.claim_woken(connection, woken, now=now, token=self._new_id())
 
     def _record_accounts(self, connection: sa.Connection, work: Work, found: Findings) -> None:
-        back = [name for name in work.shaky if name in found.answers.answered]
-        if back:
-            accounts.answered(connection, back)
-        for name, why in found.answers.missed.items():
-            accounts.missed(connection, name, reason=why, now=found.now, pause=SILENCE)
+        answers = found.answers
+        back = set(work.shaky) & answers.answered
+        concerned = back | answers.missed.keys() | set(found.opened)
+        if not concerned:
+            return
+        accounts.lock(connection, concerned)
+        for name in back:
+            accounts.answered(connection, name)
+        for name, why in answers.missed.items():
+            accounts.missed(connection, name, reason=why, now=found.now)
         for name in found.opened:
             accounts.open_breaker(connection, name, now=found.now)
 

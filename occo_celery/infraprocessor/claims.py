@@ -7,6 +7,7 @@ that is done already, held by another, not yet due, or not wanted any more.
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +15,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from occo_celery import errors
-from occo_celery.infraprocessor import resolve, withdraw
-from occo_celery.infraprocessor.budgets import Gate
+from occo_celery.infraprocessor import budgets as gates
+from occo_celery.infraprocessor import resolve, unexpected, withdraw
+from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.model import budget, description, instance, status
 from occo_celery.planner import plan
 from occo_celery.plugins.resourcehandler import clouds as accounts
 from occo_celery.uds import accounts as used
 from occo_celery.uds import definitions, infrastructures, nodes, operations
 
+log = logging.getLogger(__name__)
 Kind = instance.OperationKind
 Lifecycle = instance.Lifecycle
 
@@ -40,13 +42,15 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateJob:
-    """A claimed creation. first: no call of it was ever sent before; send_until: not to be sent after."""
+    """A claimed creation. first: no call of it was ever sent before; send_until: not to be sent after; ask: whether
+    its account answers is to be seen before anything is made there."""
 
     operation: instance.Operation
     node: instance.Instance
     desired: description.StaticDescription
     first: bool
     send_until: float
+    ask: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,14 @@ class StrayJob:
 
 
 Job = CreateJob | DropJob | StrayJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish(gates.Wish):
+    """job: what is to be done if it may begin. chosen: what is frozen of a creation then."""
+
+    job: Job
+    chosen: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +102,10 @@ class Claims:
         new_id: Callable[[], str],
         rng: random.Random,
         timing: Timing,
+        hearing: Hearing,
         budgets: Sequence[budget.Budget] = (),
     ) -> None:
-        self._clouds, self._descriptions, self._budgets = clouds, descriptions, budgets
+        self._clouds, self._descriptions, self._budgets, self._hearing = clouds, descriptions, budgets, hearing
         self._new_id, self._rng, self._timing = new_id, rng, timing
         self._used: set[str] = set()
 
@@ -100,27 +113,25 @@ class Claims:
         """Take the operations of these targets that are there to be taken; what is taken together has one token."""
         known = [one for one in operations.several(connection, targets) if one.kind is not Kind.TEARDOWN]
         infras = {one: infrastructures.hold(connection, one) for one in sorted({one.infra_id for one in known})}
-        until = now + self._timing.lease
-        taken = operations.claim(
-            connection, [one.target for one in known], now=now, until=until, token=self._new_id()
-        )
+        until, token = now + self._timing.lease, self._new_id()
+        taken = operations.claim(connection, [one.target for one in known], now=now, until=until, token=token)
+        if not taken:
+            return ()
         # A call ends by its own time-out well inside the lease; one that would not is not sent (guard 4).
         send_until = until - 2 * self._timing.call
-        gate = Gate(self._budgets, connection, now)
-        gate.open(taken)
-        jobs: list[Job] = []
+        gate = gates.Gate(self._budgets, connection, now)
+        self._hearing.suspect(gate.shaky)
+        wishes = [_stray(one, send_until) for one in taken if one.kind is Kind.STRAY]
         for infra_id, infra in infras.items():
-            some = [one for one in taken if one.infra_id == infra_id]
-            strays = [one for one in some if one.kind is Kind.STRAY and gate.admits(one, one.detail["account"])]
-            jobs += [StrayJob(operation=one, send_until=send_until) for one in strays]
-            if any(one.kind is not Kind.STRAY for one in some):
+            some = [one for one in taken if one.infra_id == infra_id and one.kind is not Kind.STRAY]
+            if some:
                 scene = self._scene(connection, infra, some, send_until)
-                drops = (self._take_drop(connection, scene, one, gate) for one in some if one.kind is Kind.DROP)
-                jobs += [one for one in drops if one is not None]
-                creations = [one for one in some if one.kind is Kind.CREATE]
-                jobs += self._take_creates(connection, scene, creations, gate)
-        gate.close()
-        return jobs
+                wishes += self._drops(connection, scene, [one for one in some if one.kind is Kind.DROP])
+                wishes += self._creations(connection, scene, [one for one in some if one.kind is Kind.CREATE], gate)
+        new = self._new_accounts(connection, wishes)
+        admitted = gate.admit(wishes, new)
+        self._begin(connection, admitted, new, token, now)
+        return [one.job for one in admitted]
 
     def _scene(
         self,
@@ -141,59 +152,27 @@ class Claims:
             send_until=send_until,
         )
 
-    def _take_creates(
-        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], gate: Gate
-    ) -> Sequence[Job]:
-        jobs: list[Job] = []
+    def _creations(
+        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], gate: gates.Gate
+    ) -> Sequence[_Wish]:
+        wishes: list[_Wish] = []
         fresh: list[instance.Operation] = []
         for operation in some:
             node = scene.instances[operation.target]
             if not _managed(scene.infra, operation) or node.node_name not in scene.desired.node_lookup:
-                undone = self._undo(connection, operation, node, send_until=scene.send_until)
-                jobs += [] if undone is None else [undone]
+                wishes += self._undo(connection, operation, node, send_until=scene.send_until)
             elif operation.begun:
-                if gate.admits(operation, node.account or "", node):
-                    jobs.append(_creation(scene, operation, node, first=False))
+                wishes.append(_creation(scene, operation, node, gate))
             # Guard 3: between plan and claim a dependee may have gone. The next pass plans anew.
             elif _missing(scene, node.node_name):
                 withdraw.cancel(connection, node)
             else:
                 fresh.append(operation)
-        begun = self._begin(connection, scene, fresh, gate) if fresh else []
-        return [*jobs, *begun]
-
-    def _begin(
-        self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation], gate: Gate
-    ) -> Sequence[CreateJob]:
-        """Freeze the choice of implementation and inputs (guard 6), before anything is sent.
-
-        A node for which nothing can be chosen keeps no implementation: create.py reports why.
-        """
-        desired = scene.desired
-        types = {desired.node_lookup[scene.instances[one.target].node_name].type for one in some}
-        known = definitions.load(connection, types)
-        now = gate.now
-        frozen: dict[str, dict[str, Any]] = {}
-        admitted: list[instance.Operation] = []
-        for operation in some:
-            node = scene.instances[operation.target]
-            chosen = self._choose(scene, operation, node, known, now)
-            if chosen is None or gate.admits(operation, chosen["account"], node):
-                admitted.append(operation)
-                if chosen is not None:
-                    frozen[operation.target] = chosen
-        if frozen:
-            nodes.move_all(connection, Lifecycle.PLANNED, Lifecycle.CREATING, frozen)
-            operations.begin(connection, frozen.keys(), some[0].token or "")
-        jobs = []
-        for operation in admitted:
-            node = scene.instances[operation.target]
-            if (chosen := frozen.get(operation.target)) is not None:
-                self._use(connection, chosen["account"], chosen["implementation"], now)
-                stored = {**chosen, "inputs": json.dumps(chosen["inputs"])}
-                node = replace(node, lifecycle=Lifecycle.CREATING, version=node.version + 1, **stored)
-            jobs.append(_creation(scene, operation, node, first=True))
-        return jobs
+        if fresh:
+            types = {scene.desired.node_lookup[scene.instances[one.target].node_name].type for one in fresh}
+            known = definitions.load(connection, types)
+            wishes += (self._choose(scene, one, scene.instances[one.target], known, gate) for one in fresh)
+        return wishes
 
     def _choose(
         self,
@@ -201,35 +180,76 @@ class Claims:
         operation: instance.Operation,
         node: instance.Instance,
         known: Mapping[str, Sequence[Mapping[str, Any]]],
-        now: float,
-    ) -> dict[str, Any] | None:
-        """What is frozen of one creation; None if nothing can be chosen."""
+        gate: gates.Gate,
+    ) -> _Wish:
+        """What would be frozen of one creation. A node for which nothing can be chosen keeps no implementation:
+        create.py reports why."""
         assert node.lifecycle is Lifecycle.PLANNED, f"node {node.node_id} is {node.lifecycle}, and its creation new"
         wanted = scene.desired.node_lookup[node.node_name]
         implementations = known.get(wanted.type, [])
-        try:
-            position = resolve.choose(wanted, implementations, operation.tried, self._rng)
-            implementation = implementations[position]
-            account = self._clouds.account(implementation["resource"])
-        except (errors.PermanentError, errors.PluginError):
-            return None
-        return {
-            "implementation": implementation,
+        found: tuple[int, str] | None = None
+        positions = resolve.order(wanted, implementations, operation.tried, self._rng)
+        # What is being prepared is made where that goes on.
+        for position in sorted(positions, key=lambda one: one != node.position):
+            account = self._account(node, implementations[position])
+            if account is not None and not gate.avoids(account):
+                found = position, account
+                break
+            if account is not None and found is None:
+                found = position, account  # if all are silent, it waits for the first of them
+        if found is None:
+            return _creation(scene, operation, node, gate)
+        position, account = found
+        chosen = {
+            "implementation": implementations[position],
             "position": position,
             "account": account,
             "inputs": resolve.inputs(scene.desired, wanted, scene.instances.values()),
-            "called_at": now,
-            "reason": status.Reason(code="creating", arguments={"account": account}, since=now),
+            "called_at": gate.now,
+            "reason": status.Reason(code="creating", arguments={"account": account}, since=gate.now),
         }
+        return _creation(scene, operation, node, gate, chosen)
 
-    def _use(self, connection: sa.Connection, account: str, implementation: Mapping[str, Any], now: float) -> None:
-        """Put an account on the books before anything is made on it: a node that goes elsewhere forgets it, the
-        sweep must not. It is only kept in mind once it was seen there: this transaction may yet be rolled back."""
-        if account not in self._used:
-            if used.is_used(connection, account):
-                self._used.add(account)
-            else:
-                used.use(connection, account, implementation, sweep_due=now + self._timing.sweep)
+    def _account(self, node: instance.Instance, implementation: Mapping[str, Any]) -> str | None:
+        """Where an implementation leads to; None if its handler cannot tell."""
+        try:
+            return self._clouds.account(implementation["resource"])
+        except Exception as problem:  # noqa: BLE001  # one section that nobody understands stops no other
+            kind = implementation["resource"].get("type")
+            unexpected.logged(log, f"create_node {node.node_id}: the account of a resource of type {kind!r}", problem)
+            return None
+
+    def _new_accounts(self, connection: sa.Connection, wishes: Sequence[_Wish]) -> Mapping[str, Mapping[str, Any]]:
+        """Accounts that are to be put on the books, with what leads there, before anything is made on them: a node
+        that goes elsewhere forgets its account, the sweep must not. One is only kept in mind once it was seen there:
+        this transaction may yet be rolled back."""
+        new = {}
+        for account, chosen in {one.account: one.chosen for one in wishes if one.chosen is not None}.items():
+            if account is not None and account not in self._used:
+                if used.is_used(connection, account):
+                    self._used.add(account)
+                else:
+                    new[account] = chosen["implementation"]
+        return new
+
+    def _begin(
+        self,
+        connection: sa.Connection,
+        admitted: Sequence[_Wish],
+        new: Mapping[str, Mapping[str, Any]],
+        token: str,
+        now: float,
+    ) -> None:
+        """Freeze the choices of implementations and inputs (guard 6), and say of all that they have begun, before
+        anything is sent."""
+        frozen = {one.operation.target: one.chosen for one in admitted if one.chosen is not None}
+        if frozen:
+            nodes.move_all(connection, Lifecycle.PLANNED, Lifecycle.CREATING, frozen)
+        drops = [one.operation.target for one in admitted if isinstance(one.job, DropJob)]
+        operations.begin(connection, [*drops, *frozen], token)
+        for account in {one.account for one in admitted if one.chosen is not None} & new.keys():
+            assert account is not None
+            used.use(connection, account, new[account], sweep_due=now + self._timing.sweep)
 
     def _undo(
         self,
@@ -238,26 +258,23 @@ class Claims:
         node: instance.Instance,
         *,
         send_until: float,
-    ) -> Job | None:
+    ) -> Sequence[_Wish]:
         """Not managed any more (guard 2): what has begun is undone, what has not is forgotten."""
         if not operation.begun:
             withdraw.cancel(connection, node)
-            return None
+            return ()
         nodes.move(connection, node.node_id, Lifecycle.CREATING, Lifecycle.DROPPING)
         operations.held(connection, node.node_id, operation.token or "", kind=Kind.DROP.value, attempts=1)
-        operation = replace(operation, kind=Kind.DROP, attempts=0)
-        return DropJob(operation=operation, node=node, send_until=send_until)
+        return (_drop(replace(operation, kind=Kind.DROP, attempts=0), node, send_until),)
 
-    def _take_drop(
-        self, connection: sa.Connection, scene: _Scene, operation: instance.Operation, gate: Gate
-    ) -> Job | None:
-        node, ending = scene.instances[operation.target], scene.infra.phase is instance.Phase.TEARING_DOWN
-        if not (ending or operation.begun or _managed(scene.infra, operation)) and withdraw.keep(connection, node):
-            return None
-        if node.account is not None and not gate.admits(operation, node.account):
-            return None
-        operations.begin(connection, [node.node_id], operation.token or "")
-        return DropJob(operation=operation, node=node, send_until=scene.send_until)
+    def _drops(self, connection: sa.Connection, scene: _Scene, some: Sequence[instance.Operation]) -> Sequence[_Wish]:
+        wishes, ending = [], scene.infra.phase is instance.Phase.TEARING_DOWN
+        for operation in some:
+            node = scene.instances[operation.target]
+            wanted = ending or operation.begun or _managed(scene.infra, operation)
+            if wanted or not withdraw.keep(connection, node):
+                wishes.append(_drop(operation, node, scene.send_until))
+        return wishes
 
 
 def _missing(scene: _Scene, node_name: str) -> status.Reason | None:
@@ -267,8 +284,38 @@ def _missing(scene: _Scene, node_name: str) -> status.Reason | None:
     return dependee or attribute
 
 
-def _creation(scene: _Scene, operation: instance.Operation, node: instance.Instance, *, first: bool) -> CreateJob:
-    return CreateJob(operation=operation, node=node, desired=scene.desired, first=first, send_until=scene.send_until)
+def _creation(
+    scene: _Scene,
+    operation: instance.Operation,
+    node: instance.Instance,
+    gate: gates.Gate,
+    chosen: Mapping[str, Any] | None = None,
+) -> _Wish:
+    """chosen: what is frozen when it begins; without it that has been done, or nothing could be chosen."""
+    frozen, account = node, node.account
+    if chosen is not None:
+        account = chosen["account"]
+        stored = {**chosen, "inputs": json.dumps(chosen["inputs"])}
+        frozen = replace(node, lifecycle=Lifecycle.CREATING, version=node.version + 1, **stored)
+    job = CreateJob(
+        operation=operation,
+        node=frozen,
+        desired=scene.desired,
+        first=not operation.begun,
+        send_until=scene.send_until,
+        ask=account in gate.shaky,
+    )
+    return _Wish(operation=operation, account=account, node=node, job=job, chosen=chosen)
+
+
+def _drop(operation: instance.Operation, node: instance.Instance, send_until: float) -> _Wish:
+    job = DropJob(operation=operation, node=node, send_until=send_until)
+    return _Wish(operation=operation, account=node.account, job=job)
+
+
+def _stray(operation: instance.Operation, send_until: float) -> _Wish:
+    job = StrayJob(operation=operation, send_until=send_until)
+    return _Wish(operation=operation, account=operation.detail["account"], job=job)
 
 
 def _managed(infra: infrastructures.Infrastructure, operation: instance.Operation) -> bool:

@@ -8,7 +8,6 @@ perform.py.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery import errors
-from occo_celery.infraprocessor import claims, resolve
+from occo_celery.infraprocessor import claims, resolve, unexpected
+from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.infraprocessor.together import Together
 from occo_celery.model import instance, status
@@ -46,7 +46,7 @@ class _Late:
 
 
 #: What came of a call: what the cloud made or lists, that it lists nothing, that it was not called, an error.
-_Answer = resourcehandler.Seen | None | _Late | Exception
+_Answer = resourcehandler.Seen | None | _Late | errors.ResourceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,14 @@ class Creator:
         manager: Callable[[Mapping[str, Any]], configmanager.ConfigManager],
         resolver: resolve.Resolver,
         retries: Retries,
+        hearing: Hearing,
         now: Callable[[], float],
         new_id: Callable[[], str],
         timing: claims.Timing,
         together: Together,
     ) -> None:
         self._store, self._clouds, self._manager = store, clouds, manager
-        self._resolver, self._retries, self._together = resolver, retries, together
+        self._resolver, self._retries, self._together, self._hearing = resolver, retries, together, hearing
         self._now, self._new_id, self._timing = now, new_id, timing
 
     def perform(self, jobs: Sequence[claims.CreateJob]) -> Iterator[Claim]:
@@ -82,26 +83,30 @@ class Creator:
         for some in self._together.run([partial(self._tell, job) for job in jobs]):
             told += some
         for one in told:
-            if isinstance(one.rendered, errors.ResourceError):
-                yield from self._alone(self._refused, one.job, one.rendered)
+            match one.rendered:
+                case errors.CloudSilent():
+                    yield from self._alone(self._unanswered, one.job, one.rendered)
+                case errors.ResourceError():
+                    yield from self._alone(self._refused, one.job, one.rendered)
         calls = [partial(self._call, job, rendered) for job, rendered in self._may_send(told)]
         for answered in self._together.run(calls):
             yield from self._record(answered)
 
     def _tell(self, job: claims.CreateJob) -> _Told:
-        """Render, and register at the config manager."""
+        """Render, and register at the config manager; before that, see that an account answers that lately did not.
+        A creation that is not answered would be in doubt, and be bound to that account."""
         if job.node.implementation is None:
             return _Told(job, self._why_unresolved(job))
         try:
+            if job.ask:
+                self._ask(job)
             rendered = self._resolver.render(job.desired, job.node, timeout=self._timing.call)
             section = job.node.implementation.get("config_management") or {"type": "dummy"}
             self._manager(section).register(job.node.infra_id, job.node.node_id, self._timing.call)
         except errors.ResourceError as problem:
             return _Told(job, problem)
         except Exception as problem:  # noqa: BLE001  # logged without its words
-            # They may be of what was rendered, and that may hold secrets.
-            kind, where = type(problem).__name__, "".join(traceback.format_tb(problem.__traceback__))
-            log.error("create_node %s: nobody expected %s before its call, at\n%s", job.node.node_id, kind, where)
+            kind = unexpected.logged(log, f"create_node {job.node.node_id}, before its call", problem)
             return _Told(job, errors.TransientError(f"{kind} before the call; the log of the worker says where"))
         return _Told(job, rendered)
 
@@ -113,9 +118,9 @@ class Creator:
             return _Answered(job, self._make(job, rendered))
         except errors.ResourceError as problem:
             return _Answered(job, problem)
-        except Exception as problem:
-            log.exception("create_node %s: the call failed in a way nobody expected", job.node.node_id)
-            return _Answered(job, problem)
+        except Exception as problem:  # noqa: BLE001  # logged without its words
+            kind = unexpected.logged(log, f"create_node {job.node.node_id}, in its call", problem)
+            return _Answered(job, errors.OutcomeUnknown(f"{kind} in the call; the log of the worker says where"))
 
     def _record(self, answered: Sequence[_Answered]) -> Iterator[Claim]:
         made = [(one.job, one.answer) for one in answered if isinstance(one.answer, resourcehandler.Seen)]
@@ -133,8 +138,6 @@ class Creator:
                     yield from self._alone(self._doubtful, one.job, one.answer)
                 case errors.ResourceError():
                     yield from self._alone(self._refused, one.job, one.answer)
-                case _:
-                    yield from self._alone(self._doubtful, one.job, one.answer)
 
     def _alone(self, record: Callable[..., Sequence[Claim]], job: claims.CreateJob, *more: Any) -> Sequence[Claim]:
         """Trouble with one touches no other."""
@@ -203,12 +206,24 @@ class Creator:
         """Call the cloud; None if an earlier call is in doubt and must not be repeated, and nothing is there."""
         if not self._creates(job, rendered):
             return self._look(job)
-        return self._handler(job.node).create(rendered.creation)
+        with self._hearing.call(job.node.account or ""):
+            return self._handler(job.node).create(rendered.creation)
 
     def _look(self, job: claims.CreateJob) -> resourcehandler.Seen | None:
         """What the cloud lists under the tag of the instance."""
-        found = self._handler(job.node).observe([job.node.node_id], self._timing.call)[job.node.node_id]
+        with self._hearing.call(job.node.account or ""):
+            found = self._handler(job.node).observe([job.node.node_id], self._timing.call)[job.node.node_id]
         return found[0] if found else None
+
+    def _ask(self, job: claims.CreateJob) -> None:
+        """Raises CloudSilent if the account does not answer. One that refuses to list answers: the call itself is to
+        show what it says to that."""
+        try:
+            self._look(job)
+        except errors.CloudSilent:
+            raise
+        except errors.ResourceError as problem:
+            log.info("create_node %s: account %s did not list: %s", job.node.node_id, job.node.account, problem)
 
     def _handler(self, node: instance.Instance) -> resourcehandler.ResourceHandler:
         assert node.account is not None
@@ -296,10 +311,10 @@ class Creator:
             self._unfreeze(connection, job, retry_at=now, reason=status.Reason(code="not_made", since=now))
         return ()
 
-    def _doubtful(self, job: claims.CreateJob, problem: Exception) -> Sequence[Claim]:
+    def _doubtful(self, job: claims.CreateJob, problem: errors.ResourceError) -> Sequence[Claim]:
         """The call may have been carried out: everything stays as it is, and is looked into again."""
         now = self._now()
-        reason = status.Reason(code="in_doubt", arguments={"detail": _words(problem)}, since=now)
+        reason = status.Reason(code="in_doubt", arguments={"detail": str(problem)}, since=now)
         with self._store.write() as connection:
             infrastructures.hold(connection, job.node.infra_id)  # first, as everybody does: no deadlocks
             retry_at = self._retries.after(job.operation.attempts + 1, now, problem)
@@ -307,6 +322,44 @@ class Creator:
                 connection, job.node.node_id, job.operation.token or "", retry_at=retry_at, reason=reason
             ):
                 nodes.move(connection, job.node.node_id, Lifecycle.CREATING, Lifecycle.CREATING, reason=reason)
+        return ()
+
+    def _unanswered(self, job: claims.CreateJob, problem: errors.CloudSilent) -> Sequence[Claim]:
+        """The account was asked whether it answers, and did not: nothing was sent, and nothing was tried."""
+        now = self._now()
+        retry_at = self._retries.after(1, now)
+        arguments = {"account": job.node.account, "detail": str(problem)}
+        reason = status.Reason(code="account_silent", arguments=arguments, since=now)
+        attempts = job.operation.attempts
+        with self._store.write() as connection:
+            infrastructures.hold(connection, job.node.infra_id)  # first, as everybody does: no deadlocks
+            if job.first:
+                self._unfreeze(connection, job, retry_at=retry_at, reason=reason, attempts=attempts)
+            elif operations.give_back(
+                connection,
+                job.node.node_id,
+                job.operation.token or "",
+                retry_at=retry_at,
+                reason=reason,
+                attempts=attempts,
+            ):
+                nodes.move(connection, job.node.node_id, Lifecycle.CREATING, Lifecycle.CREATING, reason=reason)
+        return ()
+
+    def _not_yet(self, job: claims.CreateJob, problem: errors.NotYet) -> Sequence[Claim]:
+        """What it needs is being prepared: it is asked for again, in the same place, and was not tried."""
+        now = self._now()
+        reason = status.Reason(code="preparing", arguments={"detail": str(problem)}, since=now)
+        with self._store.write() as connection:
+            infrastructures.hold(connection, job.node.infra_id)  # first, as everybody does: no deadlocks
+            self._unfreeze(
+                connection,
+                job,
+                retry_at=self._retries.after(1, now, problem),
+                reason=reason,
+                position=job.node.position,
+                attempts=job.operation.attempts,
+            )
         return ()
 
     def _refused(self, job: claims.CreateJob, problem: errors.ResourceError) -> Sequence[Claim]:
@@ -322,15 +375,18 @@ class Creator:
                 return self._doubtful(job, unseen)
             if earlier is not None:
                 return self._made_by_itself(job, earlier)
+        if isinstance(problem, errors.NotYet):
+            return self._not_yet(job, problem)
         permanent = isinstance(problem, errors.PermanentError)
         tried = (*job.operation.tried, *(() if node.position is None else (node.position,)))
         with self._store.write() as connection:
             infrastructures.lock(connection, node.infra_id)  # first, as everybody does: no deadlocks
             retry_at: float | None = self._retries.after(job.operation.attempts + 1, now, problem)
             if permanent:
-                retry_at = now if self._others_left(connection, job, tried) else None
+                others = node.implementation is not None and self._others_left(connection, job, tried)
+                retry_at = now if others else None
             code = "refused" if permanent else "refused_for_now"
-            reason = status.Reason(code=code, arguments={"detail": _words(problem)}, since=now)
+            reason = status.Reason(code=code, arguments={"detail": str(problem)}, since=now)
             if self._unfreeze(connection, job, retry_at=retry_at, reason=reason, tried=list(tried)):
                 events.add(
                     connection,
@@ -358,15 +414,18 @@ class Creator:
         *,
         retry_at: float | None,
         reason: status.Reason,
+        position: int | None = None,
         **values: Any,
     ) -> bool:
-        """Nothing is there: the next attempt chooses and renders afresh."""
+        """Nothing is there: the next attempt chooses and renders afresh. position: of the implementation that it had
+        best choose again."""
         token = job.operation.token or ""
         if not operations.give_back(
             connection, job.node.node_id, token, retry_at=retry_at, reason=reason, begun=False, **values
         ):
             return False
-        unfrozen = dict.fromkeys(("implementation", "position", "inputs", "account", "context_hash", "called_at"))
+        unfrozen: dict[str, Any] = dict.fromkeys(("implementation", "inputs", "account", "context_hash", "called_at"))
+        unfrozen["position"] = position
         origin = Lifecycle.PLANNED if job.node.implementation is None else Lifecycle.CREATING
         return nodes.move(connection, job.node.node_id, origin, Lifecycle.PLANNED, reason=reason, **unfrozen)
 
@@ -386,9 +445,3 @@ def _disowned(current: instance.Instance | None, seen: resourcehandler.Seen) -> 
     if current is None or current.lifecycle is Lifecycle.DROPPING:
         return True
     return current.lifecycle is Lifecycle.RUNNING and current.instance_id != seen.instance_id
-
-
-def _words(problem: Exception) -> str:
-    """The cloud's own words, bounded; types of unexpected errors help whoever reads them."""
-    text = str(problem) or type(problem).__name__
-    return text if isinstance(problem, errors.OccoError) else f"{type(problem).__name__}: {text}"[:500]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from occo_celery import errors
-from occo_celery.infraprocessor import claims
+from occo_celery.infraprocessor import claims, unexpected
+from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.model import instance, status
 from occo_celery.model.message import Claim
@@ -37,11 +38,12 @@ class Dropper:
         clouds: accounts.Clouds,
         manager: Callable[[Mapping[str, Any]], configmanager.ConfigManager],
         retries: Retries,
+        hearing: Hearing,
         now: Callable[[], float],
         new_id: Callable[[], str],
         timing: claims.Timing,
     ) -> None:
-        self._store, self._clouds, self._manager = store, clouds, manager
+        self._store, self._clouds, self._manager, self._hearing = store, clouds, manager, hearing
         self._retries, self._now, self._new_id, self._timing = retries, now, new_id, timing
 
     def perform(self, job: claims.DropJob) -> Claim | None:
@@ -55,10 +57,7 @@ class Dropper:
             if left == [] and self._believed(job, node.implementation):
                 self._forget(node)
                 gone = True
-        except errors.ResourceError as problem:
-            return self._again(job.operation, problem)
-        except Exception as problem:
-            log.exception("drop_node %s failed in a way nobody expected", node.node_id)
+        except Exception as problem:  # noqa: BLE001  # logged without its words
             return self._again(job.operation, problem)
         return self._archive(job) if gone else self._look_again(job.operation, gone=left == [])
 
@@ -68,12 +67,10 @@ class Dropper:
         implementation = detail["implementation"]
         try:
             handler = self._clouds.handler(detail["account"], implementation["resource"])
-            handler.drop(detail["instance_id"], self._timing.call)
-            listed = handler.observe([detail["node_id"]], self._timing.call)[detail["node_id"]]
-        except errors.ResourceError as problem:
-            return self._again(operation, problem)
-        except Exception as problem:
-            log.exception("dropping %s failed in a way nobody expected", operation.target)
+            with self._hearing.call(detail["account"]):
+                handler.drop(detail["instance_id"], self._timing.call)
+                listed = handler.observe([detail["node_id"]], self._timing.call)[detail["node_id"]]
+        except Exception as problem:  # noqa: BLE001  # logged without its words
             return self._again(operation, problem)
         if any(one.instance_id == detail["instance_id"] for one in listed):
             return self._look_again(operation, gone=False)
@@ -93,12 +90,13 @@ class Dropper:
         if self._now() > send_until:
             return None
         handler = self._clouds.handler(account, implementation["resource"])
-        listed = {one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]}
-        for one in sorted(listed | ({instance_id} if instance_id else set())):
-            handler.drop(one, self._timing.call)
-        if not listed:
-            return []
-        return [one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]]
+        with self._hearing.call(account):
+            listed = {one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]}
+            for one in sorted(listed | ({instance_id} if instance_id else set())):
+                handler.drop(one, self._timing.call)
+            if not listed:
+                return []
+            return [one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]]
 
     def _believed(self, job: claims.DropJob, implementation: Mapping[str, Any]) -> bool:
         """Not listed: is that proof by now?"""
@@ -142,8 +140,11 @@ class Dropper:
 
     def _again(self, operation: instance.Operation, problem: Exception) -> Claim | None:
         """The cloud refused or did not answer: an instance that may be there is never given up."""
-        now = self._now()
-        reason = status.Reason(code="drop_failed", arguments={"detail": str(problem)[:500]}, since=now)
+        now, said = self._now(), str(problem)[:500]
+        if not isinstance(problem, errors.ResourceError):
+            kind = unexpected.logged(log, f"drop of {operation.target}", problem)
+            said = f"{kind}; the log of the worker says where"
+        reason = status.Reason(code="drop_failed", arguments={"detail": said}, since=now)
         with self._store.write() as connection:
             operations.give_back(
                 connection,

@@ -21,24 +21,16 @@ from occo_celery.plugins.contextualisation import names as template_names
 from occo_celery.plugins.resourcehandler import base as resourcehandler
 
 
-def choose(
+def order(
     node: description.NodeDescription,
     implementations: Sequence[Mapping[str, Any]],
     tried: Sequence[int],
     rng: random.Random,
-) -> int:
-    """The position of the implementation to use next: one that meets the filter, at random, failed ones last.
-
-    Raises PermanentError when none meets the filter.
-    """
+) -> list[int]:
+    """Positions of the implementations that meet the filter, first the one to use: at random, failed ones last."""
     candidates = meeting(node, implementations)
-    if not candidates:
-        raise errors.PermanentError(
-            f"no implementation of node type {node.type!r} meets the filter {dict(node.filter)!r} of node "
-            f"{node.name!r}; import a definition that does, or change the filter"
-        )
     rng.shuffle(candidates)
-    return min(candidates, key=lambda position: _last_failure(position, tried))
+    return sorted(candidates, key=lambda position: _last_failure(position, tried))
 
 
 def meeting(node: description.NodeDescription, implementations: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -12,15 +12,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from occo_celery import errors
+from occo_celery.infraprocessor import strays
 from occo_celery.model import instance, status
 from occo_celery.model.message import Send
 from occo_celery.plugins.resourcehandler import base
 from occo_celery.plugins.resourcehandler import clouds as accounts
 from occo_celery.uds import accounts as rows
-from occo_celery.uds import events, infrastructures, inventory, operations
+from occo_celery.uds import infrastructures, inventory, operations
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
@@ -29,8 +28,6 @@ log = logging.getLogger(__name__)
 LEAST_GRACE = 5.0
 #: An account that did not answer is looked through again after this time, seconds, or an interval if that is less.
 RETRY = 600.0
-#: The node of an orphan whose name nobody knows any more.
-NAMELESS = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,46 +155,20 @@ class Sweeper:
             with self._store.write() as connection:
                 infra = infrastructures.lock(connection, infra_id)  # first, as everybody does: no deadlocks
                 for one in some:
-                    if operations.get(connection, _target(one)) is None:
-                        intents.append(self._record(connection, infra, one, implementation))
+                    log.warning("account %s: dropping %s, which is on no books", one.account, one.instance_id)
+                    intent = strays.intend(
+                        connection,
+                        infra,
+                        account=one.account,
+                        implementation=implementation,
+                        instance_id=one.instance_id,
+                        node_id=one.node_id,
+                        node_name=one.node_name,
+                        now=self._now(),
+                        resend=self._timing.resend,
+                    )
+                    intents += [] if intent is None else [intent]
         return intents
-
-    def _record(
-        self,
-        connection: sa.Connection,
-        infra: infrastructures.Infrastructure,
-        one: Orphan,
-        implementation: Mapping[str, Any],
-    ) -> instance.Operation:
-        log.warning("account %s: dropping %s, which is on no books", one.account, one.instance_id)
-        now, node_name = self._now(), one.node_name or NAMELESS
-        intent = instance.Operation(
-            target=_target(one),
-            infra_id=infra.infra_id,
-            kind=instance.OperationKind.STRAY,
-            attach_epoch=infra.attach_epoch,
-            node_name=node_name,
-        )
-        row = operations.intent(
-            target=intent.target,
-            infra_id=intent.infra_id,
-            kind=intent.kind,
-            node_name=node_name,
-            epoch=intent.attach_epoch,
-            now=now,
-            resend=self._timing.resend,
-            begun=True,
-            detail={
-                "account": one.account,
-                "implementation": dict(implementation),
-                "instance_id": one.instance_id,
-                "node_id": one.node_id,
-            },
-        )
-        operations.insert(connection, [row])
-        what = {"node_id": one.node_id, "node": node_name, "stray": one.instance_id}
-        events.add(connection, infra.infra_id, "nodedropping", now=now, **what)
-        return intent
 
     def _send_all(self, intents: Sequence[instance.Operation]) -> None:
         try:

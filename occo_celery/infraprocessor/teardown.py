@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from occo_celery import errors
-from occo_celery.model import description, instance
+from occo_celery.infraprocessor import strays
+from occo_celery.infraprocessor.hearing import Hearing
+from occo_celery.model import description, instance, status
 from occo_celery.model.message import Chain, Send
-from occo_celery.uds import events, infrastructures, nodes, operations, requests, schedule
+from occo_celery.uds import accounts, events, infrastructures, inventory, nodes, operations, requests, rows, schedule
 from occo_celery.uds.store import Store
 
 if TYPE_CHECKING:  # beat resumes chains, and needs no plugin for it
     from occo_celery.plugins.configmanager import base as configmanager
-    from occo_celery.plugins.resourcehandler import clouds as accounts
+    from occo_celery.plugins.resourcehandler import base
+    from occo_celery.plugins.resourcehandler import clouds as handlers
 
 log = logging.getLogger(__name__)
 
@@ -108,14 +111,16 @@ class Teardown:
         self,
         *,
         store: Store,
-        clouds: accounts.Clouds,
+        clouds: handlers.Clouds,
         manager: Callable[[Mapping[str, Any]], configmanager.ConfigManager],
+        hearing: Hearing,
         send: Send,
         now: Callable[[], float],
         resend: float,
         call_timeout: float,
     ) -> None:
         self._store, self._clouds, self._manager, self._send = store, clouds, manager, send
+        self._hearing = hearing
         self._now, self._resend, self._call_timeout = now, resend, call_timeout
         self._descriptions = infrastructures.Descriptions()
 
@@ -152,7 +157,8 @@ class Teardown:
         )
 
     def sweep(self, infra_id: str, token: str, stage: int) -> bool:
-        """Look through every account that the infrastructure was on for anything that bears its tag, and drop it.
+        """Look through every account that the infrastructure was on for anything that bears its tag, and have it
+        dropped.
 
         Every drop before it has waited until no creation can come true any more (guard 11), so what is not found
         now will not appear.
@@ -162,23 +168,63 @@ class Teardown:
                 return True
             known = nodes.accounts_of(connection, infra_id)
             busy = [one for one in operations.of(connection, infra_id) if one.target != infra_id]
-        found = sum(self._sweep_account(name, implementation, infra_id) for name, implementation in known.items())
-        if found or busy:
+            quiet = accounts.quiet(connection, known.keys(), now=self._now())
+        self._hearing.suspect(quiet.keys())
+        found: dict[str, Sequence[base.Seen]] = {}
+        unseen: dict[str, str] = {}
+        for name, implementation in known.items():
+            if quiet.get(name):
+                unseen[name] = "it did not answer lately"
+                continue
+            try:
+                found[name] = self._list(name, implementation, infra_id)
+            except errors.ResourceError as problem:
+                log.warning("sweep of %s: account %s: %s", infra_id, name, problem)
+                unseen[name] = str(problem)
+        left = {name: some for name, some in found.items() if some}
+        if left or busy or unseen:
+            self._send_all(self._intend_strays(infra_id, token, left, known, unseen))
             return False
         return self._advance(infra_id, token, stage)
 
-    def _sweep_account(self, account: str, implementation: Mapping[str, Any], infra_id: str) -> int:
-        """How many were found, or 1 if the account did not tell."""
-        try:
-            handler = self._clouds.handler(account, implementation["resource"])
-            found = handler.sweep(infra_id, self._call_timeout)
-            for one in found:
-                log.warning("sweep of %s: dropping %s, which was left over", infra_id, one.instance_id)
-                handler.drop(one.instance_id, self._call_timeout)
-        except errors.ResourceError as problem:
-            log.warning("sweep of %s: account %s: %s", infra_id, account, problem)
-            return 1
-        return len(found)
+    def _list(self, account: str, implementation: Mapping[str, Any], infra_id: str) -> Sequence[base.Seen]:
+        with self._hearing.call(account):
+            return self._clouds.handler(account, implementation["resource"]).sweep(infra_id, self._call_timeout)
+
+    def _intend_strays(
+        self,
+        infra_id: str,
+        token: str,
+        left: Mapping[str, Sequence[base.Seen]],
+        known: Mapping[str, Mapping[str, Any]],
+        unseen: Mapping[str, str],
+    ) -> Sequence[instance.Operation]:
+        """Record a drop of each that was left over, and which accounts did not tell."""
+        now, intents = self._now(), []
+        with self._store.write() as connection:
+            infra = infrastructures.lock(connection, infra_id)  # first, as everybody does: no deadlocks
+            there = [(account, one) for account, some in left.items() for one in some]
+            archived = inventory.books(connection, (), [one.node_id for _, one in there]).archived
+            for account, one in there:
+                intent = strays.intend(
+                    connection,
+                    infra,
+                    account=account,
+                    implementation=known[account],
+                    instance_id=one.instance_id,
+                    node_id=one.node_id,
+                    node_name=archived[one.node_id].node_name if one.node_id in archived else "",
+                    now=now,
+                    resend=self._resend,
+                )
+                if intent is not None:
+                    log.warning("sweep of %s: dropping %s, which was left over", infra_id, one.instance_id)
+                    intents.append(intent)
+            detail = "; ".join(f"{account}: {why}" for account, why in sorted(unseen.items()))
+            reason = status.Reason(code="sweep_failed", arguments={"detail": detail}, since=now)
+            said = rows.reason_columns(reason) if unseen else {"reason_code": None}
+            operations.held(connection, infra_id, token, **said)
+        return intents
 
     def finish(self, infra_id: str, token: str, stage: int) -> bool:
         """Drop the infrastructure's environments and close the books."""
@@ -211,7 +257,7 @@ class Teardown:
 
     def _advance(self, infra_id: str, token: str, stage: int) -> bool:
         with self._store.write() as connection:
-            operations.held(connection, infra_id, token, stage=stage + 1)
+            operations.held(connection, infra_id, token, stage=stage + 1, reason_code=None)
         return True
 
     def _send_all(self, intents: Sequence[instance.Operation]) -> None:

@@ -129,7 +129,7 @@ class Instance:
     lost_at: float | None = None
     outdated: Replacement | None = None
     attempts: int = 0  # of the operation that holds it, 0 without one
-    waiting: bool = False  # its operation failed and waits for its time or for a change
+    waiting: bool = False  # its operation failed, or its account is silent: it waits for its time or for a change
 
     def offers(self, attribute: str) -> bool:
         """Has it this attribute, for the mappings of dependencies?"""

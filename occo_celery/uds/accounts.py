@@ -23,33 +23,45 @@ _IS_ACCOUNT = _A.c.account == sa.bindparam("is_account")
 
 #: Misses in a row after which an account counts as silent.
 MISSES = 2
+#: Seconds for which an account that did not answer is left alone; then one pass or instruction asks again.
+SILENCE = 30.0
 
 
-_SILENT = sa.select(_A.c.account, _A.c.misses, _A.c.silent_until).where(among(_A.c.account, "names"), _A.c.misses > 0)
+_SILENT = sa.select(_A.c.account, _A.c.silent_until).where(_A.c.misses > 0)
 
 
-def silent(connection: sa.Connection, names: Collection[str]) -> dict[str, tuple[int, float | None]]:
-    """(misses, silent_until) of those accounts that missed an answer lately."""
-    found = connection.execute(_SILENT, {"names": names})
-    return {row.account: (row.misses, row.silent_until) for row in found}
+def silent(connection: sa.Connection) -> dict[str, float | None]:
+    """The accounts that missed an answer lately, and until when each is left alone (None: it is not)."""
+    return {row.account: row.silent_until for row in connection.execute(_SILENT)}
 
 
-def probe(connection: sa.Connection, account: str, *, seen: float, until: float) -> bool:
-    """Claim the right to ask a silent account whether it is back; one pass does so, the others wait."""
+def quiet(connection: sa.Connection, names: Collection[str], *, now: float) -> dict[str, bool]:
+    """Those of these accounts that missed an answer lately, and whether each is to be left alone now.
+
+    Of a silent account whose time has come, whoever gets False is the one who asks whether it is back.
+    """
+    found = silent(connection) if names else {}
+    return {
+        name: until is not None and not (until <= now and probe(connection, name, seen=until, now=now))
+        for name, until in sorted(found.items())  # sorted: see lock
+        if name in names
+    }
+
+
+def probe(connection: sa.Connection, account: str, *, seen: float, now: float) -> bool:
+    """Claim the right to ask a silent account whether it is back; the others wait for SILENCE seconds more."""
     changed = connection.execute(
-        _A.update().where(_A.c.account == account, _A.c.silent_until == seen).values(silent_until=until)
+        _A.update().where(_A.c.account == account, _A.c.silent_until == seen).values(silent_until=now + SILENCE)
     )
     return changed.rowcount == 1
 
 
-def answered(connection: sa.Connection, names: Collection[str]) -> None:
-    connection.execute(
-        _A.update().where(_A.c.account.in_(list(names))).values(misses=0, silent_until=None, reason=None)
-    )
+def answered(connection: sa.Connection, account: str) -> None:
+    connection.execute(_A.update().where(_A.c.account == account).values(misses=0, silent_until=None, reason=None))
 
 
-def missed(connection: sa.Connection, account: str, *, reason: str, now: float, pause: float) -> None:
-    """One more time-out or refusal to answer; after MISSES in a row the account is silent for ``pause`` seconds."""
+def missed(connection: sa.Connection, account: str, *, reason: str, now: float) -> None:
+    """One more time-out or refusal to answer; after MISSES in a row the account is silent for SILENCE seconds."""
     ensure(connection, account)
     connection.execute(
         _A.update()
@@ -57,9 +69,15 @@ def missed(connection: sa.Connection, account: str, *, reason: str, now: float, 
         .values(
             misses=_A.c.misses + 1,
             reason=reason,
-            silent_until=sa.case((_A.c.misses + 1 >= MISSES, now + pause), else_=None),
+            silent_until=sa.case((_A.c.misses + 1 >= MISSES, now + SILENCE), else_=None),
         )
     )
+
+
+def doubted(connection: sa.Connection, account: str, *, reason: str) -> None:
+    """A write was not answered: whoever is next looks whether the account answers. This alone makes none silent."""
+    ensure(connection, account)
+    connection.execute(_A.update().where(_A.c.account == account, _A.c.misses == 0).values(misses=1, reason=reason))
 
 
 _LOST, _GONE = (
@@ -105,50 +123,59 @@ def open_breaker(connection: sa.Connection, account: str, *, now: float) -> None
     connection.execute(_A.update().where(_A.c.account == account).values(breaker_at=now))
 
 
-_NAMES = sa.select(_A.c.account)
-
-
-def names(connection: sa.Connection) -> Sequence[str]:
-    """All accounts that have a row."""
-    return connection.execute(_NAMES).scalars().all()
-
-
 def ensure(connection: sa.Connection, account: str) -> None:
     """A row for an account; two transactions may find at the same time that there is none."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     connection.execute(insert(_A).values(account=account, misses=0).on_conflict_do_nothing())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """What nobody else changes until the transaction ends. Times are seconds since the epoch."""
+
+    silent_until: float | None
+    spent_until: float
+
+
+_THERE_ARE = sa.select(_A.c.account).where(among(_A.c.account, "names"))
 _LOCK = (
-    sa.select(_A.c.account, sa.func.coalesce(_A.c.spent_until, 0.0, type_=_A.c.spent_until.type).label("until"))
+    sa.select(_A.c.account, _A.c.silent_until, _A.c.spent_until)
     .where(among(_A.c.account, "names"))
     .order_by(_A.c.account)
     .with_for_update()
 )
+
+
+def lock(connection: sa.Connection, names: Collection[str]) -> dict[str, Locked]:
+    """Lock the rows of these accounts, made where there are none. Whoever writes to several accounts locks all of
+    them first, once: everybody does so in the order of the names, so that nobody waits in a circle."""
+    there = set(connection.execute(_THERE_ARE, {"names": names}).scalars())
+    for name in sorted(set(names) - there):
+        ensure(connection, name)
+    return {
+        row.account: Locked(silent_until=row.silent_until, spent_until=row.spent_until or 0.0)
+        for row in connection.execute(_LOCK, {"names": names})
+    }
+
+
+#: The account of what an operation is about: that of its instance, or of the stray that is on no books.
+_AT = sa.func.coalesce(_N.c.account, _O.c.detail["account"].as_string())
 _AT_WORK = (
-    sa.select(_N.c.account, sa.func.count())
-    .join(_O, _O.c.target == _N.c.node_id)
-    .where(_O.c.lease_until > sa.bindparam("now"), among(_N.c.account, "names"))
-    .group_by(_N.c.account)
+    sa.select(_AT.label("account"), sa.func.count())
+    .select_from(_O.outerjoin(_N, _N.c.node_id == _O.c.target))
+    .where(_O.c.lease_until > sa.bindparam("now"), among(_AT, "names"), sa.not_(among(_O.c.target, "apart_from")))
+    .group_by(_AT)
 )
-_OTHERS_AT_WORK = _AT_WORK.where(sa.not_(among(_O.c.target, "apart_from")))
 
 
-def lock_spending(
-    connection: sa.Connection, names: Collection[str], apart_from: Collection[str], *, now: float
-) -> dict[str, tuple[int, float]]:
-    """Of each of these accounts: how many instructions are at work there, and until when calls are spent.
+def at_work(
+    connection: sa.Connection, names: Collection[str], *, now: float, apart_from: Collection[str] = ()
+) -> dict[str, int]:
+    """How many instructions are at work on each account; those on which there are none are left out.
 
-    Nobody else counts until the transaction ends. apart_from: targets of operations that do not count yet.
+    apart_from: targets of operations that do not count (yet).
     """
-    until = {row.account: row.until for row in connection.execute(_LOCK, {"names": names})}
-    at_work = _pairs(connection, _OTHERS_AT_WORK, {"names": names, "apart_from": list(apart_from), "now": now})
-    return {name: (at_work.get(name, 0), when) for name, when in until.items()}
-
-
-def at_work(connection: sa.Connection, names: Collection[str], *, now: float) -> dict[str, int]:
-    """How many instructions are at work on each account; those on which there are none are left out."""
-    return _pairs(connection, _AT_WORK, {"names": names, "now": now})
+    return _pairs(connection, _AT_WORK, {"names": names, "now": now, "apart_from": apart_from})
 
 
 def instances(connection: sa.Connection) -> dict[str, int]:
@@ -157,13 +184,12 @@ def instances(connection: sa.Connection) -> dict[str, int]:
     return _pairs(connection, counted, {})
 
 
-def _pairs(connection: sa.Connection, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> dict[str, int]:
+def _pairs(connection: sa.Connection, statement: sa.Executable, parameters: Mapping[str, Any]) -> dict[str, int]:
     return dict(tuple(row) for row in connection.execute(statement, parameters))
 
 
 def spend(connection: sa.Connection, account: str, *, until: float) -> None:
-    """Calls of the account's budget are spent until then."""
-    ensure(connection, account)
+    """Calls of the budget of an account that this transaction has locked are spent until then."""
     connection.execute(_A.update().where(_A.c.account == account).values(spent_until=until))
 
 

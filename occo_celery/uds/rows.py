@@ -67,6 +67,7 @@ def instance_of(row: Mapping[str, Any]) -> instance.Instance:
     reason = reason_of(row)
     assert reason is not None
     attempts = row["operation_attempts"] or 0
+    put_off = attempts > 0 or reason.code == "account_silent"
     return instance.Instance(
         node_id=row["node_id"],
         infra_id=row["infra_id"],
@@ -90,7 +91,7 @@ def instance_of(row: Mapping[str, Any]) -> instance.Instance:
         lost_at=row["lost_at"],
         outdated=None if row["outdated"] is None else instance.Replacement(row["outdated"]),
         attempts=attempts,
-        waiting=row["operation_target"] is not None and attempts > 0 and row["operation_lease_until"] is None,
+        waiting=row["operation_target"] is not None and put_off and row["operation_lease_until"] is None,
     )
 
 

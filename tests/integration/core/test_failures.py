@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
+from occo_celery import errors
 from occo_celery.model import instance
+from occo_celery.plugins.resourcehandler import base, simulated
 from occo_celery.plugins.resourcehandler.simulated_cloud import SimulatedCloud
 from occo_celery.uds import definitions, operations
 from tests.world import World
@@ -128,3 +130,128 @@ def test_a_permanent_error_waits_for_a_new_definition(make_world: MakeWorld) -> 
     assert "InvalidAMIID.NotFound" in node["reason"]
     clouds(world, "a")
     world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=5)
+
+
+# --- sections that lead nowhere -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def misled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that trips over a section, whatever the schema let through."""
+    leads_to = simulated.SimulatedHandler.account.__func__  # type: ignore[attr-defined]
+
+    def account(cls: type, section: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+        if section.get("endpoint") == "s3cret":
+            raise KeyError(section["endpoint"])
+        return str(leads_to(cls, section, options))
+
+    monkeypatch.setattr(simulated.SimulatedHandler, "account", classmethod(account))
+
+
+@pytest.mark.usefixtures("misled")
+def test_a_section_that_trips_its_handler_up_stops_no_other_of_its_set(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world()
+    clouds(world, "s3cret")
+    with world.system.store.write() as connection:
+        good = {"resource": {"type": world.kind}, "health_check": {"ping": False}}
+        definitions.replace(connection, {"good": [good]}, now=world.now())
+    nodes = [{"name": "a", "type": "t"}, {"name": "b", "type": "good"}]
+    infra_id = world.manager.add({"infra_name": "two", "nodes": nodes})
+    world.deliver(1)
+    world.messages.clear()
+    with world.system.store.read() as connection:
+        targets = [one.target for one in operations.of(connection, infra_id)]
+    world.system.infraprocessor.perform(targets)
+    assert len(world.living()) == 1
+    waiting = operation(world, infra_id)
+    assert (waiting.node_name, waiting.attempts, waiting.retry_at) == ("a", 1, None), "it waits for a change"
+    assert waiting.reason is not None
+    assert "no implementation" in waiting.reason.text()
+    assert caplog.text.count("nobody expected KeyError") == 1
+    assert "s3cret" not in caplog.text + waiting.reason.text()
+    clouds(world, "a")
+    world.run_until(lambda: world.states(infra_id) == ["ready"] * 2, seconds=5)
+
+
+@pytest.mark.usefixtures("misled")
+@pytest.mark.parametrize("seed", range(4))
+def test_an_implementation_that_leads_nowhere_is_passed_over(make_world: MakeWorld, seed: int) -> None:
+    world = make_world(seed=seed)
+    _, right = clouds(world, "s3cret", "right")
+    infra_id = world.manager.add(ONE)
+    world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=2)
+    assert len(right.instances()) == 1
+
+
+# --- what is not there yet ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fetching(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A cloud that gets what it needs first, for as long as the list is not empty. It holds what creations asked."""
+    asked: list[str] = ["before"]
+    create = simulated.SimulatedHandler.create
+
+    def slow(self: Any, creation: base.Creation) -> base.Seen:
+        if not asked:
+            return create(self, creation)
+        asked.append(str(creation.section["endpoint"]))
+        raise errors.NotYet("image big is on its way", delay=7.0)
+
+    monkeypatch.setattr(simulated.SimulatedHandler, "create", slow)
+    return asked
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_being_prepared_is_asked_for_again_and_has_not_failed(
+    make_world: MakeWorld, fetching: list[str], seed: int
+) -> None:
+    world = make_world(seed=seed)
+    clouds(world, "a", "b", "c")
+    infra_id = world.manager.add(ONE)
+    world.run(99)
+    waiting = operation(world, infra_id)
+    assert (waiting.attempts, waiting.tried, waiting.begun) == (0, (), False)
+    (node,) = world.manager.report(infra_id)["a"]["instances"].values()
+    assert (node["state"], node["reason"]) == ("pending", "preparing: image big is on its way")
+    assert 13 <= len(fetching) - 1 <= 15, "every 7 s, without backoff"
+    assert len(set(fetching[1:])) == 1, "always in the same place"
+    assert "nodefailed" not in [one.name for one in world.manager.events(infra_id)]
+    fetching.clear()
+    world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=10)
+
+
+def test_what_is_being_prepared_is_dropped_without_waiting(make_world: MakeWorld, fetching: list[str]) -> None:
+    world = make_world()
+    clouds(world, "a")
+    infra_id = world.manager.add(ONE)
+    world.run(3)
+    world.manager.detach(infra_id)
+    handle = world.manager.tear_down(infra_id)
+    world.run_until(lambda: handle.state == "torn_down", seconds=5)
+    assert len(fetching) == 2
+
+
+@pytest.mark.parametrize("seconds", [1, 600])
+def test_a_creation_in_doubt_that_is_not_ready_yet_is_no_less_in_doubt(
+    make_world: MakeWorld, fetching: list[str], seconds: float
+) -> None:
+    """An earlier call was carried out, and its answer lost. seconds: before and after it would have been seen."""
+    world = make_world()
+    (cloud,) = clouds(world, "a")
+    cloud.set(timeout_rate=1.0)
+    fetching.clear()
+    infra_id = world.manager.add(ONE)
+    for _ in range(2):
+        world.deliver()
+    assert cloud.calls()["create"] == 1
+    world.messages.clear()
+    cloud.set(timeout_rate=0.0)
+    fetching.append("now")
+    world.time += seconds
+    world.run(3)
+    fetching.clear()
+    world.run_until(lambda: world.states(infra_id) == ["ready"])
+    assert len(cloud.instances(alive=False)) == 1

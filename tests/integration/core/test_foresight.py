@@ -115,7 +115,7 @@ def test_an_account_that_is_left_alone_is_not_asked(make_world: MakeWorld) -> No
     with world.system.store.write() as connection:
         (account,) = {one.account for one in nodes.of(connection, infra_id)}
         for _ in range(accounts.MISSES):
-            accounts.missed(connection, str(account), reason="no answer", now=world.now(), pause=30.0)
+            accounts.missed(connection, str(account), reason="no answer", now=world.now())
     before = world.cloud.calls()["observe"]
     assert world.manager.plan(infra_id).instructions == ()
     assert world.cloud.calls()["observe"] == before

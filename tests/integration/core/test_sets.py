@@ -9,7 +9,8 @@ import pytest
 
 from occo_celery.model import instance
 from occo_celery.plugins.configmanager.dummy import DummyConfigManager
-from occo_celery.uds import nodes, operations
+from occo_celery.plugins.resourcehandler.simulated import SimulatedHandler
+from occo_celery.uds import nodes, operations, tables
 from tests.world import World
 
 NAMES = ("a", "b", "c")
@@ -95,6 +96,34 @@ def test_what_nobody_expected_of_one_is_its_own_and_its_words_are_kept_nowhere(
     assert "s3cret" not in found[node_ids[0]].reason.text()
     assert "in register" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+def test_the_words_of_what_nobody_expected_of_a_cloud_are_kept_nowhere(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An SDK may quote what it was told, and that was rendered."""
+    world.define(resource={"type": "simulated"})
+    infra_id, node_ids = planned(world)
+    rendered = "s3cret"
+
+    def quoting(*_: Any) -> None:
+        raise RuntimeError(rendered)
+
+    monkeypatch.setattr(SimulatedHandler, "create", quoting)
+    world.system.infraprocessor.perform(node_ids[:1])
+    assert instances(world, infra_id)["a"].reason.code == "in_doubt"
+    monkeypatch.undo()
+    world.run_until(lambda: world.states(infra_id) == ["ready"] * 3)
+    monkeypatch.setattr(SimulatedHandler, "drop", quoting)
+    world.manager.detach(infra_id)
+    handle = world.manager.tear_down(infra_id)
+    world.run(2.0)
+    (problem, *_) = handle.progress.trouble
+    with world.system.store.read() as connection:
+        told = connection.execute(tables.events.select()).fetchall()
+    assert "RuntimeError" in problem
+    assert "s3cret" not in f"{handle.progress} {told} {caplog.text}"
+    assert caplog.text.count("in quoting") >= 2, "where it happened is told"
 
 
 def test_what_cannot_be_recorded_together_is_recorded_one_by_one(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from occo_celery import errors
 from occo_celery.plugins.resourcehandler import base
-from occo_celery.uds import accounts, migrate, nodes, tables
+from occo_celery.uds import accounts, migrate, nodes, operations, tables
 from occo_celery.uds.store import Store
 from tests import older
 from tests.world import Death, World
@@ -243,18 +243,24 @@ def test_two_beats_share_the_sweeps(world: World) -> None:
 
 def test_an_account_is_remembered_also_when_the_claim_was_rolled_back(world: World) -> None:
     """Each process keeps in mind which accounts are on the books: only those that it has seen there."""
-    taker = world.system.infraprocessor._taker
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    world.messages.clear()
+
+    def take(connection: sa.Connection) -> None:
+        targets = [one.target for one in operations.of(connection, infra_id)]
+        assert len(world.system.infraprocessor._taker.take(connection, targets, world.now())) == 1
 
     def rolled_back() -> None:
         with world.system.store.write() as connection:
-            taker._use(connection, "c", {"resource": {}}, world.now())
+            take(connection)
             raise errors.OccoError("rolled back")
 
     with pytest.raises(errors.OccoError):
         rolled_back()
     with world.system.store.write() as connection:
-        taker._use(connection, "c", {"resource": {}}, world.now())
-    assert account(world).account == "c"
+        take(connection)
+    assert account(world).implementation is not None
 
 
 def test_accounts_in_use_before_the_upgrade_are_swept_at_once(store: Store) -> None:

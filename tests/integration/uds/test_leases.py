@@ -58,7 +58,7 @@ def test_what_it_was_made_from_is_read_where_it_is_not_known(store: Store) -> No
 def test_an_account_that_missed_an_answer_is_shaky(store: Store) -> None:
     assert not glance_of(store).shaky
     with store.write() as connection:
-        accounts.missed(connection, "one", reason="no answer", now=NOW, pause=30.0)
+        accounts.missed(connection, "one", reason="no answer", now=NOW)
         ((glance,),) = leases.glances(connection, ["i"]).values()
     assert glance.shaky
 

@@ -48,6 +48,7 @@ COMMANDS = [
     ["detach"],
     ["destroy"],
     ["logs"],
+    ["accounts"],
     ["doctor"],
     ["scale"],
     ["update"],

@@ -49,6 +49,34 @@ def test_a_fifth_is_kept_for_what_is_urgent() -> None:
     assert one.spend(NOW, urgent=True) is not None
 
 
+@pytest.mark.parametrize("limits", [{"concurrency": 2}, {"concurrency": 4}, {"rate": 1.0, "burst": 2}])
+def test_one_is_kept_for_what_is_urgent_wherever_there_are_two(limits: dict[str, float]) -> None:
+    one = spending(**limits)
+    most = int(limits.get("concurrency", 2))
+    assert [one.spend(NOW, urgent=False) for _ in range(most - 1)] == [None] * (most - 1)
+    assert one.spend(NOW, urgent=False) is not None
+    assert one.spend(NOW, urgent=True) is None
+    assert one.spend(NOW, urgent=True) is not None
+
+
+@pytest.mark.parametrize("limits", [{"concurrency": 1}, {"rate": 0.5}, {"concurrency": 4, "rate": 0.5, "burst": 3}])
+def test_what_is_urgent_does_not_wait_for_others_that_were_refused(limits: dict[str, float]) -> None:
+    alone, crowded = spending(**limits), spending(**limits)
+    for one in (alone, crowded):
+        while one.spend(NOW, urgent=True) is None:
+            pass
+        one.refused = one.ahead = 0
+    for _ in range(20):
+        assert crowded.spend(NOW, urgent=False) is not None
+    first, second = (crowded.spend(NOW, urgent=True) for _ in range(2))
+    assert (first, second) == (alone.spend(NOW, urgent=True), alone.spend(NOW, urgent=True))
+    last = crowded.spend(NOW, urgent=False)
+    assert first is not None
+    assert second is not None
+    assert last is not None
+    assert first <= second <= last, "the others wait for what is urgent, too"
+
+
 def test_the_smallest_budget_lets_everything_through_in_its_time() -> None:
     one = spending(concurrency=1, rate=0.5)
     assert one.spend(NOW, urgent=False) is None
