@@ -184,7 +184,7 @@ DEFINITIONS = {
 #: What is ill, and what its reason says when it is as ill as it will be.
 ILL = {
     "broken_template": "no details",
-    "wrong_command": "surely",
+    "wrong_command": "no such file",
     "sick": "url http://",
     "reference": "url {secret: url_reference}, refused",
     "database": "mysql {secret: mysql_name}, refused",

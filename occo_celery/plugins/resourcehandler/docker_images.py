@@ -70,7 +70,7 @@ class Images:
                 threading.Thread(target=self._run, args=(going, section), name=reference, daemon=True).start()
         if not going.over.wait(PATIENCE):
             place = section.origin if section.origin == docker_section.DOCKERHUB else ARCHIVE
-            raise errors.TransientError(f"image {reference} is being fetched from {place}", delay=AGAIN)
+            raise errors.NotYet(f"image {reference} is being fetched from {place}", delay=AGAIN)
         with self._lock:
             if self._going.get(key) is going:
                 del self._going[key]
