@@ -16,6 +16,7 @@ from occo_celery import errors, wiring
 from occo_celery.api.examination import Examination, Finding, Orphans, Severity
 from occo_celery.infraprocessor import sweep as sweeps
 from occo_celery.model import instance
+from occo_celery.plugins import unexpected
 from occo_celery.uds import accounts, programs, trouble, version
 
 log = logging.getLogger(__name__)
@@ -228,9 +229,9 @@ def _sweep(system: wiring.System, known: Sequence[accounts.Account]) -> Orphans:
                 looks.append(future.result())
             except errors.OccoError as problem:
                 unanswered[name] = str(problem)
-            except Exception as problem:
-                log.exception("account %s: looking through it failed in a way nobody expected", name)
-                unanswered[name] = f"{type(problem).__name__}: {problem}"
+            except Exception as problem:  # noqa: BLE001  # logged without its words
+                kind = unexpected.logged(log, f"account {name}: looking through it", problem)
+                unanswered[name] = f"{kind}; the log says where"
     # Two names may lead to the same cloud account.
     found = {(one.instance_id, one.node_id): one for look in looks for one in look.orphans}
     return Orphans(

@@ -15,6 +15,7 @@ from typing import Any
 
 from occo_celery import errors
 from occo_celery.model import instance, observation, status
+from occo_celery.plugins import unexpected
 from occo_celery.plugins.configmanager import base as configmanager
 from occo_celery.plugins.healthcheck import base as healthcheck
 from occo_celery.plugins.healthcheck import run as checks
@@ -153,9 +154,9 @@ class Observer:
                 answers.answered.add(name)
             except (errors.ResourceError, TimeoutError) as problem:
                 answers.missed[name] = str(problem) or f"no answer within {self._deadline:g} s"
-            except Exception as problem:
-                log.exception("account %s: the list of its instances failed", name)
-                answers.missed[name] = f"{type(problem).__name__}: {problem}"
+            except Exception as problem:  # noqa: BLE001  # logged without its words
+                kind = unexpected.logged(log, f"account {name}: the list of its instances", problem)
+                answers.missed[name] = f"{kind}; the log of the worker says where"
 
     def _list_account(self, name: str, wanted: _Wanted) -> Mapping[str, tuple[resourcehandler.Seen, ...]]:
         return self._clouds.handler(name, wanted.resource).observe(wanted.node_ids, self._deadline)

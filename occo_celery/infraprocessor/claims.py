@@ -16,10 +16,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery.infraprocessor import budgets as gates
-from occo_celery.infraprocessor import resolve, unexpected, withdraw
+from occo_celery.infraprocessor import resolve, withdraw
 from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.model import budget, description, instance, status
 from occo_celery.planner import plan
+from occo_celery.plugins import unexpected
 from occo_celery.plugins.resourcehandler import clouds as accounts
 from occo_celery.uds import accounts as used
 from occo_celery.uds import definitions, infrastructures, nodes, operations

@@ -16,12 +16,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery import errors
-from occo_celery.infraprocessor import claims, resolve, unexpected
+from occo_celery.infraprocessor import claims, resolve
 from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.infraprocessor.together import Together
 from occo_celery.model import instance, status
 from occo_celery.model.message import Claim
+from occo_celery.plugins import unexpected
 from occo_celery.plugins.configmanager import base as configmanager
 from occo_celery.plugins.resourcehandler import base as resourcehandler
 from occo_celery.plugins.resourcehandler import clouds as accounts

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from occo_celery import errors
-from occo_celery.infraprocessor import claims, unexpected
+from occo_celery.infraprocessor import claims
 from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.infraprocessor.retries import Retries
 from occo_celery.model import instance, status
 from occo_celery.model.message import Claim
+from occo_celery.plugins import unexpected
 from occo_celery.plugins.configmanager import base as configmanager
 from occo_celery.plugins.resourcehandler import clouds as accounts
 from occo_celery.uds import events, infrastructures, nodes, operations, schedule

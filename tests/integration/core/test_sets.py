@@ -98,6 +98,26 @@ def test_what_nobody_expected_of_one_is_its_own_and_its_words_are_kept_nowhere(
     assert "s3cret" not in caplog.text
 
 
+def test_the_words_of_what_nobody_expected_of_a_list_are_kept_nowhere(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.define(resource={"type": "simulated"})
+    infra_id, _ = planned(world)
+    world.run_until(lambda: world.states(infra_id) == ["ready"] * 3)
+    secret = "s3cret"
+
+    def quoting(*_: Any) -> None:
+        raise RuntimeError(secret)
+
+    monkeypatch.setattr(SimulatedHandler, "observe", quoting)
+    world.run(30.0)
+    with world.system.store.read() as connection:
+        told = connection.execute(tables.accounts.select()).fetchall()
+    assert "RuntimeError" in str(told)
+    assert "s3cret" not in f"{told} {caplog.text}"
+    assert "in quoting" in caplog.text, "where it happened is told"
+
+
 def test_the_words_of_what_nobody_expected_of_a_cloud_are_kept_nowhere(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
