@@ -170,10 +170,35 @@ class Claims:
             else:
                 fresh.append(operation)
         if fresh:
-            types = {scene.desired.node_lookup[scene.instances[one.target].node_name].type for one in fresh}
-            known = definitions.load(connection, types)
-            wishes += (self._choose(scene, one, scene.instances[one.target], known, gate) for one in fresh)
+            names = {scene.instances[one.target].node_name for one in fresh}
+            known = definitions.load(connection, {scene.desired.node_lookup[name].type for name in names})
+            failed = self._failed_lately(connection, scene, names, known, gate.now)
+            for one in fresh:
+                node = scene.instances[one.target]
+                # those that it has tried itself come last of all
+                tried = (*failed.get(node.node_name, ()), *one.tried)
+                wishes.append(self._choose(scene, one, node, known, gate, tried))
         return wishes
+
+    def _failed_lately(
+        self,
+        connection: sa.Connection,
+        scene: _Scene,
+        names: Collection[str],
+        known: Mapping[str, Sequence[Mapping[str, Any]]],
+        now: float,
+    ) -> Mapping[str, Sequence[int]]:
+        """By node name: positions of the implementations that instances were lost with lately, where there are
+        others. Some clouds say only of what they have accepted that there is no room for it."""
+        implementations = {name: known.get(scene.desired.node_lookup[name].type, ()) for name in names}
+        several = [name for name, some in implementations.items() if len(some) > 1]
+        if not several:
+            return {}
+        lost = nodes.failed_with(connection, scene.infra.infra_id, several, since=now - gates.HEALING)
+        return {
+            name: [implementations[name].index(one) for one in some if one in implementations[name]]
+            for name, some in lost.items()
+        }
 
     def _choose(
         self,
@@ -182,6 +207,7 @@ class Claims:
         node: instance.Instance,
         known: Mapping[str, Sequence[Mapping[str, Any]]],
         gate: gates.Gate,
+        tried: Sequence[int],
     ) -> _Wish:
         """What would be frozen of one creation. A node for which nothing can be chosen keeps no implementation:
         create.py reports why."""
@@ -189,7 +215,7 @@ class Claims:
         wanted = scene.desired.node_lookup[node.node_name]
         implementations = known.get(wanted.type, [])
         found: tuple[int, str] | None = None
-        positions = resolve.order(wanted, implementations, operation.tried, self._rng)
+        positions = resolve.order(wanted, implementations, tried, self._rng)
         # What is being prepared is made where that goes on.
         for position in sorted(positions, key=lambda one: one != node.position):
             account = self._account(node, implementations[position])

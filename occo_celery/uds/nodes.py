@@ -147,6 +147,28 @@ def lost_lately(connection: sa.Connection, infra_ids: Collection[str], *, since:
     return {(row.infra_id, row.node_name) for row in found}
 
 
+_FAILED_WITH = [
+    sa.select(table.c.node_name, table.c.implementation, table.c.lost_at).where(
+        table.c.infra_id == sa.bindparam("id"),
+        among(table.c.node_name, "names"),
+        table.c.lost_at >= sa.bindparam("since"),
+    )
+    for table in (_N, _X)
+]
+
+
+def failed_with(
+    connection: sa.Connection, infra_id: str, names: Collection[str], *, since: float
+) -> dict[str, list[Mapping[str, Any]]]:
+    """By node name: the implementations of instances that were lost since then, the latest last."""
+    asked = {"id": infra_id, "names": list(names), "since": since}
+    rows = [row for one in _FAILED_WITH for row in connection.execute(one, asked) if row.implementation is not None]
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda one: one.lost_at):
+        found.setdefault(row.node_name, []).append(row.implementation)
+    return found
+
+
 _ARCHIVE = _X.insert()
 
 

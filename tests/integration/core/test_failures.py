@@ -52,6 +52,18 @@ def test_where_there_is_no_room_the_next_implementation_is_tried(make_world: Mak
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_what_is_accepted_and_then_fails_is_made_elsewhere_next(make_world: MakeWorld, seed: int) -> None:
+    """Nova says only of a server that it has accepted that there is no valid host for it."""
+    world = make_world(seed=seed)
+    full, roomy = clouds(world, "full", "roomy")
+    full.set(broken_rate=1.0)
+    infra_id = world.manager.add(ONE)
+    world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=60)
+    assert full.calls().get("create", 0) <= 1
+    assert len(roomy.instances()) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_what_can_never_be_made_here_is_made_elsewhere_at_once(make_world: MakeWorld, seed: int) -> None:
     world = make_world(seed=seed)
     wrong, right = clouds(world, "wrong", "right", wrong={"image": "missing"})
