@@ -1,36 +1,26 @@
-"""What beat puts on the queue, and when; beside RedBeat and sqlalchemy-celery-beat.
+"""What beat puts on the queue; beside RedBeat and sqlalchemy-celery-beat.
 
 dispatch_10k: rows a second while all of 10,000 are due. two_beats: of 60,000 rows, with one beat and with two, in
 turn; rows sent twice. 10,000 are over in a fifth of a second: a second beat, which looks every 0.1 s, hardly joins.
-late_100k: 100,000 rows at 10 s, everything taken off the queue at once: from when a row was due to its message; the
-time from the start of beat to its first message; and the processor time of beat.
-beat_restart: beat is killed and started again after 5 s; rows whose time came and that were not sent, and rows sent
-before their time.
 """
 
 from __future__ import annotations
 
 import base64
-import itertools
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 
-import psutil
-import sqlalchemy as sa
-
 from benchmarks import measure
 from benchmarks.place import Place, place, until
 from benchmarks.population import populate
-from occo_celery.uds import programs, schedule, tables
+from occo_celery.uds import programs, tables
 
 QUEUE = "passes"
-INTERVAL = 10.0
 #: Seconds: an interval in which no row falls due twice during a measurement.
 LONG = 1e7
 ROOT = pathlib.Path(__file__).parents[1]
@@ -145,8 +135,6 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
                 bar=("ratio", ">=", 10.0),
             )
     yield from _two_beats(size)
-    yield from _restarted(size)
-    yield from _late(size)
 
 
 def _two_beats(size: measure.Size) -> Iterator[measure.Figure]:
@@ -172,103 +160,6 @@ def _two_beats(size: measure.Size) -> Iterator[measure.Figure]:
         bar=("ratio", ">=", 1.7),
         note=f"of {rows} rows",
     )
-
-
-def _restarted(size: measure.Size) -> Iterator[measure.Figure]:
-    rows = size.of(1000, 100)
-    lost: list[float] = []
-    early: list[float] = []
-    with place(interval=INTERVAL) as here:
-        populate(here, rows, nodes=1, interval=INTERVAL)
-        for _ in range(1 if size.quick else size.runs):
-            one = _restart(here)
-            lost.append(one[0])
-            early.append(one[1])
-    for name, runs in (("lost", lost), ("early", early)):
-        yield measure.Figure(
-            name=f"beat_restart.{name}", unit="rows", runs=runs, bar=("value", "<=", 0.0), note=f"of {rows}"
-        )
-
-
-def _restart(here: Place) -> tuple[int, int]:
-    """(rows lost, rows early). Each row has one time in an interval; what nobody sent while beat was away is due at
-    once, and then again in phase."""
-    phases = _spread(here)
-    taker = Taker(here, QUEUE)
-    beats = [here.start("beat")]
-    try:
-        until(lambda: taker.rows >= len(phases))
-        here.end(beats[0])
-        killed = time.time()
-        time.sleep(5.0)
-        beats.append(here.start("beat"))
-        until(lambda: bool(taker.taken) and taker.taken[-1][0] > killed + 5.0, step=0.005)
-        back = time.time()
-        time.sleep(INTERVAL + 2.0)  # a whole interval, and what a row may be late
-    finally:
-        for beat in beats:
-            here.end(beat)
-        taker.end()
-    sent: dict[str, list[float]] = {infra_id: [] for infra_id in phases}
-    for when, infra_ids in taker.taken:
-        for one in infra_ids:
-            sent[one].append(when)
-    # Each has come due between the kill and two seconds ago; the time that it came due in is a slot of its interval.
-    lost = sum(not any(killed < when <= back + INTERVAL + 2.0 for when in times) for times in sent.values())
-    early = sum(
-        (first - phases[one]) // INTERVAL >= (second - phases[one]) // INTERVAL
-        for one, times in sent.items()
-        for first, second in itertools.pairwise(times)
-    )
-    return lost, early
-
-
-def _late(size: measure.Size) -> Iterator[measure.Figure]:
-    rows, rounds = size.of(100_000, 500), size.of(6, 1)
-    with place(interval=INTERVAL) as here:
-        populate(here, rows, nodes=1, interval=INTERVAL)
-        phases = _spread(here)
-        taker = Taker(here, QUEUE)
-        began = time.time()
-        beat = here.start("beat")
-        try:
-            until(lambda: taker.taken, step=0.005)
-            first = taker.taken[0][0] - began
-            time.sleep(INTERVAL)  # the backlog of the start
-            process = psutil.Process(beat.pid)
-            before, start = process.cpu_times(), time.time()
-            time.sleep(rounds * INTERVAL)
-            after, end = process.cpu_times(), time.time()
-        finally:
-            here.end(beat)
-            taker.end()
-        late = sorted(
-            (when - phases[one]) % INTERVAL
-            for when, infra_ids in taker.taken
-            if start <= when <= end
-            for one in infra_ids
-        )
-    expected = rows * (end - start) / INTERVAL
-    note = f"{len(late)} of {expected:.0f} rows, median {1000 * statistics.median(late):.0f} ms"
-    cores = (after.user + after.system - before.user - before.system) / (end - start)
-    yield measure.Figure(
-        name="late_100k.p99_ms",
-        unit="ms",
-        runs=[1000 * late[int(0.99 * len(late))]],
-        bar=("value", "<=", 250.0),
-        note=note,
-    )
-    yield measure.Figure(name="late_100k.beat_cores", unit="cores", runs=[cores], bar=("value", "<=", 0.2))
-    yield measure.Figure(name="late_100k.first_s", unit="s", runs=[first], bar=("value", "<=", 1.0))
-
-
-def _spread(here: Place) -> dict[str, float]:
-    """Rows due in phase, from now on; their phases."""
-    table, now = tables.schedule, here.system.now()
-    with here.system.store.write() as connection:
-        connection.execute(table.update().values(next_due=schedule.following(now), claim_token=None))
-        rows = connection.execute(sa.select(table.c.infra_id, table.c.phase))
-        return {row.infra_id: row.phase for row in rows}
 
 
 if __name__ == "__main__":
