@@ -366,7 +366,8 @@ def _from(data: Any, source: str, environ: Mapping[str, str], auth: AuthData) ->
             broker_url=str(celery.get("broker_url") or f"redis+socket://{home / 'valkey.sock'}").replace(
                 "{home}", str(home)
             ),
-            logging=data["logging"],
+            # else dictConfig would silence all that was imported before, our own modules first of all
+            logging=data["logging"] and {"disable_existing_loggers": False, **data["logging"]},
             celery={key: value for key, value in celery.items() if key != "broker_url"},
             enactor=_values(source, data, "enactor", Enactor()),
             instructions=_values(source, data, "instructions", Instructions()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import pathlib
 import re
 import shutil
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 import pytest
 
 from occo_celery.api import importing
+from occo_celery.encryption import Encryption
 from tests import docker_daemon, machines
 from tests.acceptance.installation import EXAMPLES
 
@@ -70,8 +73,9 @@ def test_what_there_is_not_is_explained() -> None:
 
 @pytest.mark.parametrize("path", sorted(HOW_TOS.glob("*.md")), ids=lambda path: path.stem)
 def test_definitions_in_the_how_tos_can_be_imported(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    encryption = Encryption([base64.urlsafe_b64encode(os.urandom(32)).decode()])
     for block in re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL):
         definitions = textwrap.dedent(block)
         if definitions.startswith("'node_def:"):
             (tmp_path / "definitions.yaml").write_text(definitions)
-            assert importing.load(tmp_path / "definitions.yaml").definitions
+            assert importing.load(tmp_path / "definitions.yaml", encryption).definitions

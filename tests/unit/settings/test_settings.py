@@ -48,6 +48,14 @@ def test_embedded_yaml_spells_the_default_out(environ: dict[str, str]) -> None:
     assert dataclasses.replace(spelt, source=default.source, logging=None) == default
 
 
+def test_logging_silences_nobody_unless_it_says_so(environ: dict[str, str], tmp_path: pathlib.Path) -> None:
+    """dictConfig switches off all loggers that are there already, unless it is told otherwise."""
+    path = write(tmp_path / "config.yaml", WHOLE)
+    assert settings.load(path, environ=environ).logging == {"version": 1, "disable_existing_loggers": False}
+    write(path, WHOLE.replace("{version: 1}", "{version: 1, disable_existing_loggers: true}"))
+    assert settings.load(path, environ=environ).logging == {"version": 1, "disable_existing_loggers": True}
+
+
 def test_production_yaml_takes_passwords_from_the_environment(environ: dict[str, str]) -> None:
     path = ROOT / "configs" / "production.yaml"
     with pytest.raises(errors.ConfigurationError, match="the environment variable OCCO_UDS_URL is not set"):
