@@ -39,7 +39,8 @@ class Truth:
         mine = self._baton.current.life
         self._baton.note(f"made {instance.instance_id} for {instance.node_id}")
         others = self._made.setdefault(instance.node_id, [])
-        twins = [one for where, one in others if not where.died(one)]
+        # What a call made that was sent after its time is counted apart, whether it was first or last.
+        twins = [one for where, one in others if not where.died(one) and one not in self.late]
         others.append((account, instance.instance_id))
         if self._baton.now - mine.checked_at > 2 * self._call_timeout:
             self.late.add(instance.instance_id)
