@@ -3,8 +3,6 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-# Half of the tests wait for processes of theirs most of the time.
-TESTERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 OPENSTACK := .venv-openstack
 OPENSTACK_READY := $(OPENSTACK)/.installed
 
@@ -38,7 +36,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(TESTERS) --dist worksteal -m "not seeds and not system and not openstack"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not seeds and not system and not openstack"
 	$(BIN)/python -m pytest -m seeds -s
 
 # Each process has daemons of its own.
