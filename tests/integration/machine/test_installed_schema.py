@@ -9,6 +9,7 @@ import pytest
 
 from occo_celery import errors
 from occo_celery.api import importing
+from occo_celery.encryption import Encryption
 from occo_celery.plugins.contextualisation import cloud_schema, cloudinit
 from tests.acceptance.installation import EXAMPLES
 
@@ -68,7 +69,7 @@ def test_what_another_version_may_take_is_logged(
 def test_the_schema_has_nothing_against_the_examples(name: str) -> None:
     schema = cloud_schema.installed()
     assert schema is not None
-    for implementations in importing.load(EXAMPLES / name / "machine.yaml").definitions.values():
+    for implementations in importing.load(EXAMPLES / name / "machine.yaml", Encryption(())).definitions.values():
         for one in implementations:
             template = one["contextualisation"]["context_template"]
             assert schema.check(template, str(template)) == []
