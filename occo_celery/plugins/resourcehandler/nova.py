@@ -169,15 +169,16 @@ class NovaHandler(base.ResourceHandler):
 
 def _servers(compute: Any) -> Iterator[dict[str, Any]]:
     """All servers of the project. No filter: Nova leaves out of filtered lists what is in a part of the cloud that
-    is down, and what is not listed is taken for gone."""
+    is down, and what is not listed is taken for gone.
+
+    Only an empty page is the end. A server that is just being scheduled may be in two of Nova's databases; Nova shows
+    it once, and the page is short then, without a link to the next, however many servers follow.
+    """
     version = utils.maximum_supported_microversion(compute, WHOLE_LISTS)
     asked: dict[str, Any] = {"limit": PAGE}
-    while True:
-        page = ask(compute, "GET", "/servers/detail", params=asked, microversion=version)
-        yield from page["servers"]
-        if not page.get("servers_links"):
-            return
-        asked["marker"] = page["servers"][-1]["id"]
+    while page := ask(compute, "GET", "/servers/detail", params=asked, microversion=version)["servers"]:
+        yield from page
+        asked["marker"] = page[-1]["id"]
 
 
 def _server(creation: base.Creation, section: nova_section.NovaSection) -> dict[str, Any]:
