@@ -52,12 +52,13 @@ def all_seen(servers: Iterable[Mapping[str, Any]], ports: Iterable[Mapping[str, 
 
     Raises CloudSilent where the list is not whole.
     """
-    found = []
+    by_id = {}  # one that is just being scheduled may be on two pages
     for server in servers:
         if "metadata" not in server:
             raise errors.CloudSilent("nova: a part of the cloud (a cell) is down; its servers are not shown")
         if NODE_ID in server["metadata"]:
-            found.append(_server(server, now))
+            by_id[server["id"]] = _server(server, now)
+    found = list(by_id.values())
     served = {one.node_id for one in found}
     return found + [one for one in map(_port, ports) if one is not None and one.node_id not in served]
 

@@ -77,6 +77,10 @@ def test_servers_of_others_are_not_ours() -> None:
     assert nova_listing.all_seen([server(metadata={"role": "mail"})], [], NOW) == []
 
 
+def test_a_server_that_is_on_two_pages_is_one() -> None:
+    assert len(nova_listing.all_seen([server(), server(2), server()], [], NOW)) == 2
+
+
 def test_a_list_that_is_not_whole_is_no_answer() -> None:
     """Of servers in a cell that is down Nova shows this much: "Handling Down Cells" in the Compute API guide."""
     down = {"id": "server-2", "status": "UNKNOWN", "tenant_id": "p", "created": "2026-11-29T07:00:00Z", "links": []}
