@@ -57,15 +57,10 @@ def all_seen(servers: Iterable[Mapping[str, Any]], ports: Iterable[Mapping[str, 
         if "metadata" not in server:
             raise errors.CloudSilent("nova: a part of the cloud (a cell) is down; its servers are not shown")
         if NODE_ID in server["metadata"]:
-            by_id[server["id"]] = _server(server, now)
+            by_id[server["id"]] = seen(server, now)
     found = list(by_id.values())
     served = {one.node_id for one in found}
     return found + [one for one in map(_port, ports) if one is not None and one.node_id not in served]
-
-
-def seen(server: Mapping[str, Any], now: float) -> base.Seen:
-    """One server of ours."""
-    return _server(server, now)
 
 
 def left_over(addresses: Iterable[Mapping[str, Any]]) -> list[base.Seen]:
@@ -76,11 +71,6 @@ def left_over(addresses: Iterable[Mapping[str, Any]]) -> list[base.Seen]:
         if len(words) == 3 and words[0] == MARK and not one.get("port_id"):
             found.append(_rest(words[1], words[2], ADDRESS + str(one["id"]), "a floating address without its port"))
     return found
-
-
-def is_port(one: base.Seen) -> bool:
-    """Is it what is left of a server?"""
-    return one.instance_id.startswith(PORT)
 
 
 def _port(port: Mapping[str, Any]) -> base.Seen | None:
@@ -100,7 +90,8 @@ def _rest(node_id: str, infra_id: str, instance_id: str, what: str) -> base.Seen
     )
 
 
-def _server(server: Mapping[str, Any], now: float) -> base.Seen:
+def seen(server: Mapping[str, Any], now: float) -> base.Seen:
+    """One server of ours."""
     name, task = str(server.get("status", "UNKNOWN")), server.get("OS-EXT-STS:task_state")
     state = STATES.get(name, status.NodeStatus.UNKNOWN)
     if task in DELETING:
