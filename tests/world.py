@@ -46,14 +46,21 @@ class Life:
 
 
 class MortalStore(Store):
-    """A store whose transactions are ports. One database has one engine, which knows its statements by heart."""
+    """A store whose transactions are ports."""
 
     life: Life
+    #: One database has one engine.
     _engines: ClassVar[dict[str, sa.Engine]] = {}
+    #: Statements are compiled once for all databases of a kind: (dialect, compiled statements). SQLAlchemy keeps what
+    #: it has compiled by the dialect object.
+    _compiled: ClassVar[dict[str, tuple[sa.Dialect, dict[Any, Any]]]] = {}
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.engine = self._engines.setdefault(url, self.engine)
+        engine = self._engines.setdefault(url, self.engine)
+        engine.dialect, compiled = self._compiled.setdefault(engine.name, (engine.dialect, {}))
+        engine.update_execution_options(compiled_cache=compiled)
+        self.engine = engine
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -207,16 +214,30 @@ class World:
     def run(self, seconds: float, step: float = 0.25) -> None:
         """Let time pass, with beat and workers at work."""
         end = self.time + seconds
+        due = scheduler.Due(self.system)
+        following = due.next()
         while self.time < end:
             self.time += step
-            scheduler.Due(self.system).publish()
-            self.deliver()
+            following = self._tick(due, following)
 
     def run_until(self, done: Callable[[], bool], seconds: float = 600.0, step: float = 0.25) -> None:
+        """Let time pass until something is so. done: looks, and changes nothing."""
         end = self.time + seconds
+        due = scheduler.Due(self.system)
+        following = due.next()
         while not done():
             assert self.time < end, f"not within {seconds:g} virtual seconds"
-            self.run(step, step)
+            self.time += step
+            following = self._tick(due, following)
+
+    def _tick(self, due: scheduler.Due, following: float) -> float:
+        """Beat and workers do what there is to do now. following: when something falls due; returns the next such
+        time. Most ticks have nothing to do: only what is done here changes when the next one will."""
+        if not self.messages and self.time < following:
+            return following
+        due.publish()
+        self.deliver()
+        return due.next()
 
     # --- looking -------------------------------------------------------------------------------------------------
 

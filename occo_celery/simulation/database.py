@@ -17,8 +17,15 @@ import sqlalchemy as sa
 from occo_celery.simulation import baton
 from occo_celery.uds import tables
 
-#: Statements are compiled once for all runs of a process.
-_compiled: dict[Any, Any] = {}
+#: Statements are compiled once for all runs of a process: (dialect, compiled statements). SQLAlchemy keeps what it
+#: has compiled by the dialect object, and each engine has one of its own.
+_compiled: dict[str, tuple[sa.Dialect, dict[Any, Any]]] = {}
+
+
+def remembering(engine: sa.Engine) -> sa.Engine:
+    """The engine, with what others on the same kind of database have compiled before."""
+    engine.dialect, compiled = _compiled.setdefault(engine.name, (engine.dialect, {}))
+    return engine.execution_options(compiled_cache=compiled)
 
 
 @functools.cache
@@ -51,7 +58,7 @@ class Database:
     def __init__(self) -> None:
         self._connection = _connect()
         _template().backup(self._connection)
-        self.engine = _engine(self._connection).execution_options(compiled_cache=_compiled)
+        self.engine = remembering(_engine(self._connection))
 
     @property
     def changes(self) -> int:

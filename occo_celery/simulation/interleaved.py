@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from occo_celery.simulation import baton
+from occo_celery.simulation import baton, database
 from occo_celery.uds import tables
 
 #: Within this a lock that nobody holds is had, milliseconds.
@@ -37,7 +37,9 @@ class Database:
         with self._admin.connect() as connection:
             connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
         self._beside = self._admin.raw_connection()
-        self.engine = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"options": _OPTIONS})
+        self.engine = database.remembering(
+            sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"options": _OPTIONS})
+        )
         self.changes = 0  #: grows with every statement that wrote rows
         self._baton: baton.Baton | None = None
         self._open: set[baton.Actor] = set()
@@ -55,6 +57,8 @@ class Database:
         return list(cursor.fetchall())
 
     def close(self) -> None:
+        if self._baton is not None:
+            event.remove(self.engine, "do_execute", self._execute)  # it is the dialect's, which others share
         self._beside.close()
         self.engine.dispose()
         self._admin.dispose()

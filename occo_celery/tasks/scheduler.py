@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,8 @@ SWEEP_AGAIN = 300.0
 #: Seconds between attempts while the database or the broker is away.
 PAUSE = 1.0
 
+_NEXT = sa.select(schedule.NEXT_DUE, operations.NEXT_DUE, accounts.NEXT_SWEEP)
+
 
 class Due:
     """Claims what is due and sends it. The part of the scheduler that does not know Celery."""
@@ -44,7 +47,8 @@ class Due:
         """Claim and send all that is due now; returns how many rows. Raises StoreError, BrokerUnavailable."""
         sent = 0
         while True:
-            if not self._anything():
+            # A look without a write transaction: most ticks find nothing.
+            if self.next() > self._system.now():
                 return sent
             with self._system.store.write() as connection:
                 now = self._system.now()
@@ -65,12 +69,11 @@ class Due:
             if rows < LIMIT:
                 return sent
 
-    def _anything(self) -> bool:
-        """A look without a write transaction: most ticks find nothing."""
+    def next(self) -> float:
+        """When something falls due, seconds since the epoch; infinity: nothing as it stands. Raises StoreError."""
         with self._system.store.read() as connection:
-            times = [one.next_due(connection) for one in (schedule, operations)]
-            times.append(accounts.next_sweep(connection))
-        return any(when is not None and when <= self._system.now() for when in times)
+            times = connection.execute(_NEXT).one()
+        return min((when for when in times if when is not None), default=math.inf)
 
     def _names(self, connection: sa.Connection, claims: Any) -> dict[str, str]:
         """Names for people, of those that travel alone."""

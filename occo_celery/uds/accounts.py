@@ -243,7 +243,8 @@ def use(connection: sa.Connection, account: str, implementation: Mapping[str, An
     )
 
 
-_NEXT_SWEEP = sa.select(sa.func.min(_A.c.sweep_due))
+#: When the next account is to be swept; NULL when none is in use.
+NEXT_SWEEP = sa.select(sa.func.min(_A.c.sweep_due)).scalar_subquery()
 _DUE = (
     sa.select(_A.c.account)
     .where(_A.c.sweep_due <= sa.bindparam("now"))
@@ -258,11 +259,6 @@ _CLAIM_SWEEPS = (
     .values(sweep_due=sa.bindparam("again"))
     .returning(_A.c.account)
 )
-
-
-def next_sweep(connection: sa.Connection) -> float | None:
-    """When the next account is to be swept; None when none is in use."""
-    return connection.execute(_NEXT_SWEEP).scalar()
 
 
 def claim_sweeps(connection: sa.Connection, *, now: float, limit: int, again: float) -> Sequence[str]:

@@ -191,12 +191,8 @@ def turn_into_drop(
     insert(connection, [row])
 
 
-_NEXT_DUE = sa.select(sa.func.min(_O.c.due))
-
-
-def next_due(connection: sa.Connection) -> float | None:
-    """When the next operation is to be sent; None when nothing waits."""
-    return connection.execute(_NEXT_DUE).scalar()
+#: When the next operation is to be sent; NULL when nothing waits.
+NEXT_DUE = sa.select(sa.func.min(_O.c.due)).scalar_subquery()
 
 
 _DUE = (

@@ -178,12 +178,8 @@ def packed(groups: Sequence[Sequence[str]], batch: int) -> Iterator[Sequence[str
         yield filling
 
 
-_NEXT_DUE = sa.select(sa.func.min(_S.c.next_due))
-
-
-def next_due(connection: sa.Connection) -> float | None:
-    """When the next row is due; None when nothing is managed."""
-    return connection.execute(_NEXT_DUE).scalar()
+#: When the next row is due; NULL when nothing is managed.
+NEXT_DUE = sa.select(sa.func.min(_S.c.next_due)).scalar_subquery()
 
 
 def rest(connection: sa.Connection, infra_id: str) -> None:

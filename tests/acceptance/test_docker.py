@@ -50,9 +50,9 @@ dependencies:
 
 
 @pytest.fixture(params=["sqlite"])
-def database_url(tmp_path: pathlib.Path) -> str:
+def database_url(sqlite_url: str) -> str:
     """One engine is enough for what is shown here."""
-    return f"sqlite:///{tmp_path / 'uds.sqlite'}"
+    return sqlite_url
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ ROOT = EXAMPLES.parent
 
 
 @pytest.fixture(params=["sqlite"])
-def database_url(tmp_path: pathlib.Path) -> str:
+def database_url(sqlite_url: str) -> str:
     """One engine is enough for what is told here."""
-    return f"sqlite:///{tmp_path / 'uds.sqlite'}"
+    return sqlite_url
 
 
 def test_the_example_of_the_readme(installation: Installation) -> None:

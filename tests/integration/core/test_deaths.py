@@ -183,7 +183,7 @@ def torn_down_or_not_at_all(world: World, infra_id: str) -> None:
 
 def nothing_left(world: World, infra_id: str) -> None:
     torn_down_or_not_at_all(world, infra_id)
-    world.run_until(lambda: _phase(world, infra_id) == "torn_down", seconds=600, step=1.0)
+    world.run_until(lambda: _phase(world, infra_id) == "torn_down", seconds=600, step=4.0)
     assert world.living() == []
     with world.system.store.read() as connection:
         assert nodes.of(connection, infra_id) == []

@@ -24,9 +24,9 @@ PAIR: dict[str, Any] = {
 
 
 @pytest.fixture(params=["sqlite"])
-def database_url(tmp_path: Any) -> str:
+def database_url(sqlite_url: str) -> str:
     """One engine: what differs between engines is tested in tests/integration/uds."""
-    return f"sqlite:///{tmp_path / 'uds.sqlite'}"
+    return sqlite_url
 
 
 @pytest.fixture

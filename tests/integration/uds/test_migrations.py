@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import sqlalchemy as sa
 
 from occo_celery import errors
 from occo_celery.uds import leases, migrate, nodes, schedule, tables, version
 from occo_celery.uds.store import Store
-from tests import older
+from tests import databases, older
 from tests.integration.uds.test_schedule import managed
 
 
@@ -53,11 +55,23 @@ def test_what_instances_were_made_from_before_the_upgrade_is_told_apart(store: S
     assert len(set(found.values())) == 2
 
 
-def test_a_database_without_tables_is_refused_with_the_way_out(database_url: str) -> None:
-    store = Store(database_url)
-    with pytest.raises(errors.SchemaVersionError, match="occo db upgrade"):
-        version.check(store)
-    store.close()
+def without_tables(engine: str, request: pytest.FixtureRequest) -> contextlib.AbstractContextManager[str]:
+    """The URL of a database that nobody has migrated yet."""
+    if engine == "sqlite":
+        return contextlib.nullcontext(f"sqlite:///{request.getfixturevalue('tmp_path') / 'new.sqlite'}")
+    new: contextlib.AbstractContextManager[str] = request.getfixturevalue("postgresql_databases").new(migrated=False)
+    return new
+
+
+@pytest.mark.parametrize("engine", databases.ENGINES)
+def test_a_database_without_tables_is_refused_with_the_way_out(engine: str, request: pytest.FixtureRequest) -> None:
+    with without_tables(engine, request) as url:
+        store = Store(url)
+        with pytest.raises(errors.SchemaVersionError, match="occo db upgrade"):
+            version.check(store)
+        assert migrate.upgrade(store) == migrate.head()
+        assert version.check(store) == version.OURS
+        store.close()
 
 
 def test_a_database_of_another_version_is_refused(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from occo_celery.cli import main
 from occo_celery.model import instance
-from occo_celery.uds import accounts, migrate, nodes, operations, tables
+from occo_celery.uds import accounts, nodes, operations, tables
 from occo_celery.uds.store import Store
 
 CONFIG = """\
@@ -27,7 +28,7 @@ budgets:
 
 
 @pytest.fixture
-def store(short_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(short_path: pathlib.Path, migrated: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """The database of an installation of this test's own."""
     home = short_path / "home"
     home.mkdir()
@@ -37,8 +38,8 @@ def store(short_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("OCCOPUS_CONFIG_PATH", str(short_path / "config.yaml"))
     monkeypatch.setenv("OCCOPUS_AUTH_DATA_PATH", "")
     monkeypatch.chdir(short_path)
+    shutil.copy(migrated, home / "uds.sqlite")
     store = Store(f"sqlite:///{home / 'uds.sqlite'}")
-    migrate.upgrade(store)
     yield store
     store.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,6 @@ from occo_celery.api.manager import InfrastructureManager
 from occo_celery.cli import context, infrastructures, installation, main, programs
 from occo_celery.model import instruction, status
 from occo_celery.uds import migrate
-from occo_celery.uds.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +30,9 @@ def home(short_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
 
 
 @pytest.fixture
-def database(home: pathlib.Path) -> None:
+def database(home: pathlib.Path, migrated: pathlib.Path) -> None:
     home.mkdir()
-    store = Store(f"sqlite:///{home / 'uds.sqlite'}")
-    migrate.upgrade(store)
-    store.close()
+    shutil.copy(migrated, home / "uds.sqlite")
 
 
 COMMANDS = [
