@@ -7,6 +7,7 @@ import pathlib
 import uuid
 from collections.abc import Iterator
 
+import pytest
 import sqlalchemy as sa
 
 from occo_celery.uds import migrate
@@ -14,6 +15,11 @@ from occo_celery.uds.store import Store
 
 ENGINES = ("sqlite", "postgresql")
 _TEMPLATE = "migrated"
+
+
+def on(engine: str) -> pytest.MarkDecorator:
+    """For tests of whole installations that show what no engine has a part in: the other one is left out."""
+    return pytest.mark.parametrize("database_url", [engine], indirect=True)
 
 
 def migrated(folder: pathlib.Path) -> pathlib.Path:

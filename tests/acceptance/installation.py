@@ -156,7 +156,8 @@ def _configuration(home: pathlib.Path, url: str, broker: str, interval: float, c
     head = f"home: {home}\nlogging: {{version: 1, disable_existing_loggers: false}}\n"
     rest: dict[str, Any] = {
         "celery": {"broker_url": broker},
-        "enactor": {"interval": interval, "pass_lease": 10.0},
+        # Steady infrastructures would have ever fewer passes, which tests wait for.
+        "enactor": {"interval": interval, "longest_interval": interval, "pass_lease": 10.0},
         "instructions": {"lease": 6 * call_timeout, "call_timeout": call_timeout, "resend": 3.0},
     }
     components = (

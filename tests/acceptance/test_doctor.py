@@ -14,6 +14,7 @@ from occo_celery.api import doctor
 from occo_celery.api.examination import Examination, Severity
 from occo_celery.plugins.resourcehandler import base
 from occo_celery.uds import programs, tables
+from tests import databases
 from tests.acceptance.installation import EXAMPLES, OCCO, Installation
 from tests.contract.cases import wait_until
 
@@ -27,6 +28,7 @@ def problems(found: Examination) -> dict[str, str]:
     return {one.check: one.sentence for one in found.findings if one.severity is Severity.PROBLEM}
 
 
+@databases.on("postgresql")
 def test_all_is_well_until_beat_is_killed(installation: Installation) -> None:
     wait_until(lambda: kinds(installation) == ["beat", "instructions", "passes"], 60, "signs of life")
     installation.manager.import_definitions(EXAMPLES / "shop" / "node_definitions.yaml")
@@ -47,6 +49,7 @@ def test_all_is_well_until_beat_is_killed(installation: Installation) -> None:
     wait_until(lambda: "programs" not in problems(doctor.examine(installation.system)), 60, "beat seen again")
 
 
+@databases.on("sqlite")
 def test_an_orphan_is_told_of_then_swept(installation: Installation) -> None:
     """An instance made behind our back; the sweep, brought forward, finds it by itself and ends it."""
     installation.manager.import_definitions(EXAMPLES / "shop" / "node_definitions.yaml")
@@ -82,6 +85,7 @@ def later(installation: Installation, kind: str, seconds: float) -> None:
         )
 
 
+@databases.on("postgresql")
 def test_programs_that_end_in_order_say_goodbye(make_installation: Callable[..., Any]) -> None:
     installation = make_installation()
     installation.start_all()

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 import yaml
 
 from occo_celery.uds import events
+from tests import databases
 from tests.acceptance import flower
 from tests.acceptance.installation import EXAMPLES, OCCO, Installation
 from tests.contract.cases import wait_until
@@ -350,6 +351,7 @@ def look_around(watch: Watch, *infra_ids: str) -> None:
     watch.occo("doctor", "--json", code=1)  # two accounts do not answer
 
 
+@databases.on("postgresql")
 @pytest.mark.timeout(600)
 def test_no_secret_is_kept_or_shown(make_installation: Callable[..., Installation], tmp_path: pathlib.Path) -> None:
     installation = make_installation()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from collections.abc import Callable
 
 import psutil
 import pytest
 
 from occo_celery.api.manager import InfrastructureManager
+from tests import databases
 from tests.acceptance.installation import EXAMPLES, Installation
 from tests.contract.cases import wait_until
 
@@ -67,6 +69,7 @@ def _passes(installation: Installation, infra_id: str) -> int:
     return sum(event.name == "infrastart" for event in installation.manager.events(infra_id))
 
 
+@databases.on("postgresql")
 def test_it_is_scaled_and_updated(installation: Installation) -> None:
     infra_id = shop(installation)
     told = json.loads(installation.occo("--json", "scale", infra_id, "app", "--up", "1", "--timeout", "60"))
@@ -96,6 +99,7 @@ def test_it_is_scaled_and_updated(installation: Installation) -> None:
     assert "0 instructions" in installation.occo("retry", infra_id)
 
 
+@databases.on("sqlite")
 def test_two_managers_see_the_same(installation: Installation) -> None:
     """Another process, by the command line, and this one."""
     infra_id = shop(installation)
@@ -117,7 +121,10 @@ def test_everything_is_killed_and_started_again(installation: Installation) -> N
     installation.wait_ready(infra_id, 4)
 
 
-def test_a_teardown_whose_workers_died_is_resumed(installation: Installation) -> None:
+@databases.on("sqlite")
+def test_a_teardown_whose_workers_died_is_resumed(make_installation: Callable[..., Installation]) -> None:
+    installation = make_installation(call_timeout=2.0)  # leases are six times as long, and waited for
+    installation.start_all()
     infra_id = shop(installation)
     installation.manager.detach(infra_id)
     installation.kill("instructions")

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from occo_celery import errors
 from occo_celery.plugins.resourcehandler.simulated_cloud import SimulatedCloud
 from occo_celery.uds import definitions
+from tests import databases
 from tests.acceptance.installation import Installation
 from tests.contract.cases import wait_until
 
@@ -56,7 +57,9 @@ def exactly(installation: Installation, infra_ids: list[str]) -> None:
     assert len(list(cloud(installation).instances(alive=False))) == 2 * len(infra_ids)
 
 
-@pytest.mark.parametrize("how", ["killed", "frozen"])
+@pytest.mark.parametrize(
+    ("database_url", "how"), [("sqlite", "frozen"), ("postgresql", "killed")], indirect=["database_url"]
+)
 def test_the_broker_goes_away_for_two_seconds(installation: Installation, how: str) -> None:
     """With tasks in flight and others prefetched, on both workers. This test pins celery and kombu."""
     define(installation)
@@ -79,6 +82,7 @@ def test_the_broker_goes_away_for_two_seconds(installation: Installation, how: s
         assert installation.alive(name), installation.log(name)
 
 
+@databases.on("postgresql")
 def test_the_broker_comes_back_empty(installation: Installation) -> None:
     define(installation)
     infra_ids = [installation.manager.add(PAIR) for _ in range(3)]
@@ -90,7 +94,7 @@ def test_the_broker_comes_back_empty(installation: Installation) -> None:
     exactly(installation, infra_ids)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@databases.on("postgresql")
 def test_the_database_goes_away_and_comes_back(installation: Installation, postgresql_server: Any) -> None:
     """PostgreSQL is ended at once, as by a crash; everybody waits for it and goes on."""
     define(installation)
@@ -126,6 +130,7 @@ def test_three_beats_make_no_pass_twice(make_installation: Callable[..., Install
     go_on(installation, infra_ids)
 
 
+@databases.on("postgresql")
 @pytest.mark.parametrize("name", ["beat", "passes", "instructions"])
 def test_a_program_ends_in_order_when_asked_to(installation: Installation, name: str) -> None:
     define(installation)

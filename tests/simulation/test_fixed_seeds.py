@@ -28,7 +28,7 @@ def test_a_seed_is_one_run_on_postgresql_too() -> None:
 
 
 @pytest.mark.seeds
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)  # at low priority, beside other tests
 def test_the_fixed_seeds() -> None:
     began = time.monotonic()
     _run("sqlite", seeds.FIXED, ())
