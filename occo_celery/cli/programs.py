@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import socket
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,13 +32,20 @@ def add_to(app: typer.Typer) -> None:
     app.command()(up)
 
 
-def worker_argv(queue: Queue, concurrency: int | None) -> list[str]:
-    """The arguments of `celery` for a worker of this process; its name is unique, for people and Flower."""
+def worker_options(queue: Queue, concurrency: int | None) -> dict[str, Any]:
+    """What Celery's worker of this process is told; its name is unique, for people and Flower."""
     pool, usual = POOLS[queue]
-    name = f"{queue}-{os.getpid()}@%h"
-    argv = ["worker", "-Q", queue.value, "-P", pool, "-c", str(concurrency or usual), "-n", name]
-    # Workers need to know nothing of each other: what they share is in SQL.
-    return [*argv, "-E", "--without-mingle", "--without-gossip", "--loglevel", "INFO"]
+    return {
+        "hostname": f"{queue}-{os.getpid()}@{socket.gethostname()}",
+        "queues": [queue.value],
+        "pool_cls": pool,
+        "concurrency": concurrency or usual,
+        "task_events": True,
+        # Workers need to know nothing of each other: what they share is in SQL.
+        "without_mingle": True,
+        "without_gossip": True,
+        "loglevel": "INFO",
+    }
 
 
 def worker(
@@ -55,7 +63,10 @@ def worker(
     entry.check_store(settings)
     app = entry.make_worker_app(settings)
     app.set_current()
-    app.worker_main(worker_argv(queue, concurrency))
+    # The command `celery` would load its other commands, and Flower where it is installed: half of the time to start.
+    running = app.Worker(**worker_options(queue, concurrency))
+    running.start()
+    raise typer.Exit(running.exitcode or 0)
 
 
 def beat(call: typer.Context, json: context.Json = False) -> None:
@@ -68,7 +79,7 @@ def beat(call: typer.Context, json: context.Json = False) -> None:
         entry.check_store(settings)
     app = entry.make_worker_app(settings)
     app.set_current()
-    app.start(["beat", "-S", "occo_celery.tasks.scheduler:UdsScheduler", "--loglevel", "INFO"])
+    app.Beat(scheduler="occo_celery.tasks.scheduler:UdsScheduler", loglevel="INFO").run()
 
 
 def up(call: typer.Context, json: context.Json = False) -> None:

@@ -233,12 +233,13 @@ def test_masked(url: str, shown: str) -> None:
     assert installation.masked(url) == shown
 
 
-def test_worker_argv() -> None:
-    argv = " ".join(programs.worker_argv(programs.Queue.PASSES, None))
-    assert argv.startswith("worker -Q passes -P prefork -c 2 -n passes-")
-    assert " -E " in argv
-    argv = " ".join(programs.worker_argv(programs.Queue.INSTRUCTIONS, 3))
-    assert argv.startswith("worker -Q instructions -P threads -c 3 -n instructions-")
+def test_what_a_worker_is_told() -> None:
+    told = programs.worker_options(programs.Queue.PASSES, None)
+    assert (told["queues"], told["pool_cls"], told["concurrency"]) == (["passes"], "prefork", 2)
+    assert told["task_events"], "Flower would not see them"
+    assert told["hostname"].startswith("passes-")
+    told = programs.worker_options(programs.Queue.INSTRUCTIONS, 3)
+    assert (told["queues"], told["pool_cls"], told["concurrency"]) == (["instructions"], "threads", 3)
 
 
 def test_ctrl_c_while_waiting(capsys: pytest.CaptureFixture[str]) -> None:
