@@ -5,6 +5,7 @@ Read beside the system, from the committed rows. Called by world.py.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -211,4 +212,8 @@ def _infra(row: Any) -> Infra:
 
 
 def _json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    """What nobody changes: the same text is read once."""
+    return _loads(value) if isinstance(value, str) else value
+
+
+_loads = functools.lru_cache(maxsize=1024)(json.loads)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from celery import beat
@@ -19,7 +20,7 @@ from celery import beat
 from occo_celery import errors, settings, wiring
 from occo_celery.infraprocessor import teardown
 from occo_celery.model import instance
-from occo_celery.model.message import Chain
+from occo_celery.model.message import Chain, Claim
 from occo_celery.tasks import signs
 from occo_celery.uds import accounts, infrastructures, operations, schedule
 
@@ -35,6 +36,14 @@ PAUSE = 1.0
 _NEXT = sa.select(schedule.NEXT_DUE, operations.NEXT_DUE, accounts.NEXT_SWEEP)
 
 
+class _Following(NamedTuple):
+    """When the next of each kind falls due, seconds since the epoch."""
+
+    passes: float
+    operations: float
+    sweeps: float
+
+
 class Due:
     """Claims what is due and sends it. The part of the scheduler that does not know Celery."""
 
@@ -48,17 +57,22 @@ class Due:
         sent = 0
         while True:
             # A look without a write transaction: most ticks find nothing.
-            if self.next() > self._system.now():
+            following, now = self._following(), self._system.now()
+            if min(following) > now:
                 return sent
+            claims: Sequence[Claim] = ()
+            due: Sequence[instance.Operation] = ()
+            sweeps: Sequence[str] = ()
             with self._system.store.write() as connection:
-                now = self._system.now()
-                claims = schedule.claim_due(
-                    connection, now=now, limit=LIMIT, token=self._system.new_id(), batch=self._batch
-                )
-                due = operations.claim_due(
-                    connection, now=now, limit=LIMIT, resend=self._system.settings.instructions.resend
-                )
-                sweeps = accounts.claim_sweeps(connection, now=now, limit=LIMIT, again=SWEEP_AGAIN)
+                if following.passes <= now:
+                    claims = schedule.claim_due(
+                        connection, now=now, limit=LIMIT, token=self._system.new_id(), batch=self._batch
+                    )
+                if following.operations <= now:
+                    resend = self._system.settings.instructions.resend
+                    due = operations.claim_due(connection, now=now, limit=LIMIT, resend=resend)
+                if following.sweeps <= now:
+                    sweeps = accounts.claim_sweeps(connection, now=now, limit=LIMIT, again=SWEEP_AGAIN)
                 names = self._names(connection, claims)
                 chains = self._chains(connection, due)
             self._send(claims, names, due, chains)
@@ -71,16 +85,19 @@ class Due:
 
     def next(self) -> float:
         """When something falls due, seconds since the epoch; infinity: nothing as it stands. Raises StoreError."""
+        return min(self._following())
+
+    def _following(self) -> _Following:
         with self._system.store.read() as connection:
             times = connection.execute(_NEXT).one()
-        return min((when for when in times if when is not None), default=math.inf)
+        return _Following(*(math.inf if when is None else when for when in times))
 
-    def _names(self, connection: sa.Connection, claims: Any) -> dict[str, str]:
+    def _names(self, connection: sa.Connection, claims: Sequence[Claim]) -> dict[str, str]:
         """Names for people, of those that travel alone."""
         alone = [claim.infra_ids[0] for claim in claims if len(claim.infra_ids) == 1]
         return {infra_id: infrastructures.get(connection, infra_id).name for infra_id in alone}
 
-    def _chains(self, connection: sa.Connection, due: Any) -> list[Chain]:
+    def _chains(self, connection: sa.Connection, due: Sequence[instance.Operation]) -> list[Chain]:
         """Teardowns whose chain gave no sign of life: each gets a new one."""
         chains = []
         for operation in due:
@@ -93,7 +110,13 @@ class Due:
                 chains.append(teardown.resume(connection, operation, desired, token=self._system.new_id()))
         return chains
 
-    def _send(self, claims: Any, names: dict[str, str], due: Any, chains: list[Chain]) -> None:
+    def _send(
+        self,
+        claims: Sequence[Claim],
+        names: dict[str, str],
+        due: Sequence[instance.Operation],
+        chains: list[Chain],
+    ) -> None:
         send = self._system.send
         for claim in claims:
             send.passes(replace(claim, name=names.get(claim.infra_ids[0], "")))
