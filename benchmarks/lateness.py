@@ -23,6 +23,7 @@ from benchmarks.population import populate
 from occo_celery.uds import schedule, tables
 
 INTERVAL = 10.0
+QUICK_INTERVAL = 2.0
 
 
 def run(size: measure.Size) -> Iterator[measure.Figure]:
@@ -34,8 +35,9 @@ def _restarted(size: measure.Size) -> Iterator[measure.Figure]:
     rows = size.of(1000, 100)
     lost: list[float] = []
     early: list[float] = []
-    with place(interval=INTERVAL) as here:
-        populate(here, rows, nodes=1, interval=INTERVAL)
+    interval = QUICK_INTERVAL if size.quick else INTERVAL
+    with place(interval=interval) as here:
+        populate(here, rows, nodes=1, interval=interval)
         for _ in range(1 if size.quick else size.runs):
             one = _restart(here)
             lost.append(one[0])
@@ -49,7 +51,7 @@ def _restarted(size: measure.Size) -> Iterator[measure.Figure]:
 def _restart(here: Place) -> tuple[int, int]:
     """(rows lost, rows early). Each row has one time in an interval; what nobody sent while beat was away is due at
     once, and then again in phase."""
-    phases = _spread(here)
+    phases, interval = _spread(here), here.settings.enactor.interval
     taker = dispatch.Taker(here, dispatch.QUEUE)
     beats = [here.start("beat")]
     try:
@@ -60,7 +62,7 @@ def _restart(here: Place) -> tuple[int, int]:
         beats.append(here.start("beat"))
         until(lambda: bool(taker.taken) and taker.taken[-1][0] > killed + 5.0, step=0.005)
         back = time.time()
-        time.sleep(INTERVAL + 2.0)  # a whole interval, and what a row may be late
+        time.sleep(interval + 2.0)  # a whole interval, and what a row may be late
     finally:
         for beat in beats:
             here.end(beat)
@@ -70,9 +72,9 @@ def _restart(here: Place) -> tuple[int, int]:
         for one in infra_ids:
             sent[one].append(when)
     # Each has come due between the kill and two seconds ago; the time that it came due in is a slot of its interval.
-    lost = sum(not any(killed < when <= back + INTERVAL + 2.0 for when in times) for times in sent.values())
+    lost = sum(not any(killed < when <= back + interval + 2.0 for when in times) for times in sent.values())
     early = sum(
-        (first - phases[one]) // INTERVAL >= (second - phases[one]) // INTERVAL
+        (first - phases[one]) // interval >= (second - phases[one]) // interval
         for one, times in sent.items()
         for first, second in itertools.pairwise(times)
     )
@@ -81,8 +83,9 @@ def _restart(here: Place) -> tuple[int, int]:
 
 def _late(size: measure.Size) -> Iterator[measure.Figure]:
     rows, rounds = size.of(100_000, 500), size.of(6, 1)
-    with place(interval=INTERVAL) as here:
-        populate(here, rows, nodes=1, interval=INTERVAL)
+    interval = QUICK_INTERVAL if size.quick else INTERVAL
+    with place(interval=interval) as here:
+        populate(here, rows, nodes=1, interval=interval)
         found = [_lateness(here, rows, rounds) for _ in range(1 if size.quick else size.runs)]
     for name, unit, runs, limit in (
         ("p99_ms", "ms", [one.p99_ms for one in found], 250.0),
@@ -108,28 +111,28 @@ class _Lateness:
 
 def _lateness(here: Place, rows: int, rounds: int) -> _Lateness:
     """One start of beat, the backlog of it, and so many intervals."""
-    phases = _spread(here)
+    phases, interval = _spread(here), here.settings.enactor.interval
     taker = dispatch.Taker(here, dispatch.QUEUE)
     began = time.time()
     beat = here.start("beat")
     try:
         until(lambda: taker.taken, step=0.005)
         first = taker.taken[0][0] - began
-        time.sleep(INTERVAL)
+        time.sleep(interval)
         process = psutil.Process(beat.pid)
         before, start = process.cpu_times(), time.time()
-        time.sleep(rounds * INTERVAL)
+        time.sleep(rounds * interval)
         after, end = process.cpu_times(), time.time()
     finally:
         here.end(beat)
         taker.end()
     late = sorted(
-        (when - phases[one]) % INTERVAL
+        (when - phases[one]) % interval
         for when, infra_ids in taker.taken
         if start <= when <= end
         for one in infra_ids
     )
-    expected = rows * (end - start) / INTERVAL
+    expected = rows * (end - start) / interval
     return _Lateness(
         p99_ms=1000 * late[int(0.99 * len(late))],
         cores=(after.user + after.system - before.user - before.system) / (end - start),

@@ -104,7 +104,7 @@ class Place:
             "  configmanager: !ConfigManager {}\n"
             f"  uds: !UDS {{url: '{database}'}}\n"
             f"celery: {{broker_url: '{broker}'}}\n"
-            f"enactor: {{interval: {interval}, strategy: parallel}}\n"
+            f"enactor: {{interval: {interval}, longest_interval: {interval}, strategy: parallel}}\n"
         )
 
     def inline(self) -> tuple[wiring.System, Inline]:
