@@ -111,6 +111,8 @@ def test_two_managers_see_the_same(installation: Installation) -> None:
         other.get(infra_id)
 
 
+# On PostgreSQL `make chaos` does so for minutes.
+@databases.on("sqlite")
 def test_everything_is_killed_and_started_again(installation: Installation) -> None:
     infra_id = shop(installation)
     installation.kill("passes", "instructions", "beat")

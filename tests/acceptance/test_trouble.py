@@ -143,6 +143,7 @@ def test_a_program_ends_in_order_when_asked_to(installation: Installation, name:
     exactly(installation, infra_ids)
 
 
+@databases.on("sqlite")
 def test_no_broker_is_one_clear_error_and_changes_nothing(make_installation: Callable[..., Installation]) -> None:
     installation = make_installation()
     define(installation)
@@ -155,6 +156,7 @@ def test_no_broker_is_one_clear_error_and_changes_nothing(make_installation: Cal
     assert "does not answer" in installation.occo("attach", infra_id, code=1)
 
 
+@databases.on("postgresql")
 def test_no_tables_is_one_clear_error(make_installation: Callable[..., Installation]) -> None:
     installation = make_installation()
     with installation.system.store.write() as connection:
