@@ -7,6 +7,7 @@ instructions worker are.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -74,15 +75,20 @@ def _started(count: int, namespace: str, user_data: str | None) -> float:
 
 
 def _there(root: str) -> list[int]:
-    """The first processes of the machines."""
+    """Processes of the machines, several of each."""
     tagged = process_table.tagged("OCCO_NODE_ID")
     return [one.process.pid for one in tagged if one.environment.get("OCCO_ROOT") == root]
 
 
 def _done(root: str) -> int:
     """On how many machines cloud-init has come to its end."""
-    roots = {pathlib.Path(f"/proc/{pid}/root").stat().st_dev: pid for pid in _there(root)}
-    return sum(pathlib.Path(f"/proc/{pid}/root/cloud-init-was-here").exists() for pid in roots.values())
+    done = set()
+    for pid in _there(root):
+        with contextlib.suppress(OSError):  # one of cloud-init's processes, which has ended since
+            inside = pathlib.Path(f"/proc/{pid}/root")
+            if (inside / "cloud-init-was-here").exists():
+                done.add(inside.stat().st_dev)
+    return len(done)
 
 
 if __name__ == "__main__":
