@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -136,11 +138,37 @@ def test_a_program_ends_in_order_when_asked_to(installation: Installation, name:
     define(installation)
     infra_ids = [installation.manager.add(PAIR) for _ in range(3)]
     exactly(installation, infra_ids)
-    installation.stop(name, signal.SIGTERM)
+    assert installation.stop(name, signal.SIGTERM) == 0
     assert "Traceback" not in installation.log(name)
     installation.start(name)
     go_on(installation, infra_ids)
     exactly(installation, infra_ids)
+
+
+#: Ends as by trouble of Celery's own, once it is at work.
+ENDS = """
+import sys
+from celery import signals
+from occo_celery.cli import main
+
+@signals.worker_ready.connect
+def end(**_):
+    raise SystemExit(3)
+
+sys.exit(main.main(["worker", "instructions"]))
+"""
+
+
+@databases.on("sqlite")
+def test_a_worker_says_with_its_exit_code_that_trouble_ended_it(
+    make_installation: Callable[..., Installation],
+) -> None:
+    installation = make_installation()
+    installation.broker.start()
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS], env=installation.environment, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 3, done.stderr
 
 
 @databases.on("sqlite")
