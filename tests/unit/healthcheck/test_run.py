@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -192,13 +193,21 @@ def black_hole() -> Iterator[int]:
         yield port
 
 
+def assert_timed_out(found: Mapping[str, Any], port: int) -> None:
+    """On a machine that has no time for us, some are not come to within their limit, and are said not to be checked."""
+    told = Counter(finding.reason.text() for finding in found.values())
+    timed_out = told.pop(f"waiting_for: port {port}, timed out")
+    assert timed_out > len(found) / 2
+    assert set(told) <= {"not_checked: ports, no answer within its limit"}
+
+
 def test_a_thousand_black_holes_end_within_the_deadline_of_a_pass(black_hole: int) -> None:
     jobs = [job(f"n{index}", ports=[black_hole]) for index in range(1000)]
     began = time.monotonic()
     found = examine(jobs, {"ports": ports.PortsCheck()}, limit=1.0, deadline=5.0)
     assert time.monotonic() - began < 30.0
     assert len(found) == 1000
-    assert {finding.reason.text() for finding in found.values()} == {f"waiting_for: port {black_hole}, timed out"}
+    assert_timed_out(found, black_hole)
 
 
 #: What a check that got no answer may say; on a busy machine its own limit may be over before it says so itself.
@@ -265,7 +274,7 @@ def test_black_holes_are_asked_at_once(black_hole: int) -> None:
     began = time.monotonic()
     found = examine(jobs, {"ports": ports.PortsCheck()}, limit=1.0, deadline=60.0)
     assert time.monotonic() - began < 30.0  # one after the other: 200 s
-    assert {finding.reason.text() for finding in found.values()} == {f"waiting_for: port {black_hole}, timed out"}
+    assert_timed_out(found, black_hole)
 
 
 def test_who_is_cut_off_by_the_deadline_is_not_always_the_same() -> None:
