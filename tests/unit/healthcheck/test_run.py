@@ -194,7 +194,7 @@ def black_hole() -> Iterator[int]:
 
 
 def assert_timed_out(found: Mapping[str, Any], port: int) -> None:
-    """On a machine that has no time for us, some are not come to within their limit, and are said not to be checked."""
+    """A machine that has no time for us does not come to some within their limit: they are said not to be checked."""
     told = Counter(finding.reason.text() for finding in found.values())
     timed_out = told.pop(f"waiting_for: port {port}, timed out")
     assert timed_out > len(found) / 2
