@@ -197,3 +197,16 @@ def test_doubled_items_are_not_looked_for() -> None:
     schema = cloud_schema.Schema(SCHEMA)
     (found,) = schema.check({"packages": [{}] + ["x"] * 100_000}, "packages")
     assert found.text == "packages[0] must be a text, it is a mapping"
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ({"required": ["hostname"], "properties": {"hostname": {}}}, "it lacks the key hostname"),
+        ({"type": "array", "properties": {"hostname": {}}}, "it must be a list, it is a mapping"),
+        ({"properties": {"hostname": {}}, "minProperties": 2}, "it must have at least 2 entries"),
+    ],
+)
+def test_parts_that_speak_of_every_config_are_always_asked(part: dict[str, Any], expected: str) -> None:
+    schema = cloud_schema.Schema({**SCHEMA, "allOf": [*SCHEMA["allOf"], part]})
+    assert [one.text for one in schema.check({"runcmd": ["a"]}, "")] == [expected]
