@@ -105,9 +105,10 @@ def test_wrong_usage_is_exit_2(argv: list[str], capsys: pytest.CaptureFixture[st
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_command_is_quick_to_explain_itself() -> None:
+@pytest.mark.parametrize("argv", [["--help"], ["list", "--help"]], ids=" ".join)
+def test_a_command_is_quick_to_explain_itself(argv: list[str]) -> None:
     code = (
-        "import sys\nfrom occo_celery.cli import main\nassert main.main(['--help']) == 0\n"
+        f"import sys\nfrom occo_celery.cli import main\nassert main.main({argv}) == 0\n"
         "heavy = {'celery', 'sqlalchemy', 'alembic', 'pydantic', 'redis'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
