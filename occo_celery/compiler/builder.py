@@ -106,26 +106,23 @@ class Builder:
         self._documents = 0
         self._frames: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
+        self._known: dict[str, resolution.Scalar] = {}  # of which there is nothing to say; most words come often
         self._building: set[str] = set()
 
     def build(self) -> Any:
         """The root of the document. Raises Stop."""
+        act: dict[type, Callable[[Any], None]] = {
+            yaml.DocumentStartEvent: self._begin,
+            yaml.ScalarEvent: self._scalar,
+            yaml.MappingStartEvent: lambda event: self._open({}, event),
+            yaml.SequenceStartEvent: lambda event: self._open([], event),
+            yaml.MappingEndEvent: self._close,
+            yaml.SequenceEndEvent: self._close,
+            yaml.AliasEvent: self._alias,
+        }
         for event in self._events():
-            match event:
-                case yaml.ScalarEvent():
-                    self._scalar(event)
-                case yaml.MappingStartEvent():
-                    self._open({}, event)
-                case yaml.SequenceStartEvent():
-                    self._open([], event)
-                case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
-                    self._close()
-                case yaml.AliasEvent():
-                    self._alias(event)
-                case yaml.DocumentStartEvent():
-                    self._documents += 1
-                    if self._documents > 1:
-                        self._stop("a second document begins here, only one is read", _start(event))
+            if type(event) in act:
+                act[type(event)](event)
         return self._root
 
     # --- events -----------------------------------------------------------------------------------------------
@@ -184,6 +181,11 @@ class Builder:
 
     # --- nodes ------------------------------------------------------------------------------------------------
 
+    def _begin(self, event: Any) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            self._stop("a second document begins here, only one is read", _start(event))
+
     def _scalar(self, event: Any) -> None:
         text, place = event.value, _start(event)
         if len(text) > MAX_SCALAR:
@@ -198,6 +200,8 @@ class Builder:
         self._put(value, place, merge=plain and text == "<<")
 
     def _resolve(self, text: str, place: int) -> Any:
+        if text in self._known:
+            return self._known[text]
         try:
             value = resolution.resolve(text)
         except resolution.NotJson as problem:
@@ -213,6 +217,8 @@ class Builder:
                 self._file,
                 place,
             )
+        else:
+            self._known[text] = value
         return value
 
     def _tag(self, tag: str, place: int) -> None:
@@ -248,7 +254,7 @@ class Builder:
         self._report.mark(marks)
         self._frames.append(_Frame(container, marks, event.anchor, tag))
 
-    def _close(self) -> None:
+    def _close(self, _: Any) -> None:
         frame = self._frames.pop()
         value, place = frame.container, frame.marks.start
         if frame.merges:

@@ -23,6 +23,9 @@ UNNAMED = "\0unnamed"
 # PostgreSQL cannot store NUL in JSON, and UTF-8 has no halves of characters.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
+# The usual ones first: to ask whether something is any other kind of mapping takes long.
+_CONTAINERS = (dict, list, tuple, Mapping)
+
 _Copied = tuple[Any, int, int]  # the copy, its weight, its height
 
 
@@ -55,12 +58,12 @@ class Copier:
             return self._text(value, path), 1 + len(value) // _CHARACTERS_A_VALUE, 0
         if self._references is not None and path == ("dependencies",):
             return self._references.copy(value, path)
-        if isinstance(value, Mapping | list | tuple):
-            return self._container(value, path)
         if value is None or isinstance(value, bool):
             return value, 1, 0
         if isinstance(value, int) and resolution.SMALLEST <= value <= resolution.LARGEST:
             return value, 1, 0
+        if isinstance(value, _CONTAINERS):
+            return self._container(value, path)
         if isinstance(value, float) and math.isfinite(value):
             return value, 1, 0
         if isinstance(value, int | float):
