@@ -6,6 +6,9 @@ READY := $(VENV)/.installed
 OPENSTACK := .venv-openstack
 OPENSTACK_READY := $(OPENSTACK)/.installed
 
+# Compiled modules are kept, even where the shell says otherwise: the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test tests seeds test-system test-openstack lint simulate chaos mutants bench clean
 
 help:
