@@ -157,7 +157,6 @@ def main(run: Callable[[Size], Iterator[Figure]], arguments: Sequence[str] | Non
     for one in run(Size(quick=chosen.quick, runs=chosen.runs)):
         print(one.text(quick=chosen.quick), flush=True)
         figures.append(one)
-    if chosen.quick:
-        return 0
-    write(figures)
-    return 0 if all(one.met is not False for one in figures) else 1
+        if not chosen.quick:
+            write([one])  # at once: a run of an hour that is ended keeps what it has measured
+    return 0 if chosen.quick or all(one.met is not False for one in figures) else 1
