@@ -1,5 +1,5 @@
 # Each target installs what it needs into .venv; Python 3.11 and PyPI are all that has to be there.
-PYTHON ?= python3.11
+PYTHON ?= $(shell .ci/quickest-python || echo false)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
