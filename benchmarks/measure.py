@@ -11,6 +11,7 @@ import platform
 import signal
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -136,10 +137,24 @@ def versions() -> dict[str, str]:
     return found
 
 
+def loop_ms() -> float:
+    """Milliseconds of a fixed piece of Python, at best: how quick the machine and its Python are just now."""
+
+    def took() -> float:
+        began = time.perf_counter()
+        total = 0
+        for number in range(500_000):
+            total += number
+        return time.perf_counter() - began
+
+    return _short(1000 * min(took() for _ in range(10)))
+
+
 def write(figures: Iterable[Figure], path: pathlib.Path = RESULTS) -> None:
     """Put figures into the results file, beside those of other benchmarks that are there."""
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    measured = {**known.get("figures", {}), **{one.name: one.to_json() for one in figures}}
+    speed = {"loop_ms": loop_ms()}
+    measured = {**known.get("figures", {}), **{one.name: one.to_json() | speed for one in figures}}
     text = json.dumps(
         {"machine": machine(), "versions": versions(), "figures": dict(sorted(measured.items()))}, indent=1
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from occo_celery import encryption, settings
+from occo_celery import encryption, garbage, settings
 from occo_celery.model.message import Send
 from occo_celery.uds import infrastructures, version
 from occo_celery.uds.store import Store
@@ -32,9 +32,11 @@ CALLS = 256
 
 
 def load_all() -> None:
-    """Import what a worker needs: once, before it forks, not in each child."""
+    """Import what a worker needs: once, before it forks, not in each child, which then share it."""
     from occo_celery.enactor import passes  # noqa: F401
     from occo_celery.infraprocessor import perform, sweep, teardown  # noqa: F401
+
+    garbage.spare_what_is_here()
 
 
 def new_id() -> str:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import occo_celery
-from occo_celery import errors
+from occo_celery import errors, garbage
 from occo_celery.cli import changes, context, doctor, infrastructures, installation, looking, programs
 
 app = typer.Typer(
@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """The console script. Garbage is not looked for once the work is done: that takes as long as some commands do."""
+    garbage.seldom()
     code = main()
     gc.freeze()
     sys.exit(code)

@@ -75,6 +75,10 @@ class _Awaits(enum.Enum):
     DISCARD = enum.auto()  # a value whose key was refused
 
 
+# names of their own: to reach a member through its Enum is slow, and these are asked for with each word
+_KEY, _VALUE, _MERGE, _DISCARD = _Awaits
+
+
 class _Frame:
     """A container that is still open."""
 
@@ -82,7 +86,7 @@ class _Frame:
 
     def __init__(self, container: Any, marks: places.Marks, anchor: str | None, tag: str | None) -> None:
         self.container, self.marks, self.anchor, self.tag = container, marks, anchor, tag
-        self.awaits = _Awaits.KEY
+        self.awaits = _KEY
         self.key: Any = None
         self.merges: list[tuple[Any, int]] = []
 
@@ -121,22 +125,19 @@ class Builder:
             yaml.AliasEvent: self._alias,
         }
         for event in self._events():
-            if type(event) in act:
-                act[type(event)](event)
+            if (handle := act.get(type(event))) is not None:
+                handle(event)
         return self._root
 
     # --- events -----------------------------------------------------------------------------------------------
 
     def _events(self) -> Iterator[Any]:
         try:
-            parser = cyaml.CParser(self._text)  # type: ignore[attr-defined]  # the stubs lack it
-            while True:
-                event = parser.get_event()
+            get_event = cyaml.CParser(self._text).get_event  # type: ignore[attr-defined]  # the stubs lack it
+            while type(event := get_event()) is not yaml.StreamEndEvent:
                 self._budget.events -= 1
                 if self._budget.events < 0:
                     self._stop(f"larger than the {MAX_EVENTS:,} words and brackets that are read", _start(event))
-                if isinstance(event, yaml.StreamEndEvent):
-                    return
                 yield event
         except reader.ReaderError as problem:
             before = self._text.encode()[: problem.position].decode(errors="ignore")
@@ -163,7 +164,7 @@ class Builder:
     def _complain(self, message: str, place: int, *, hint: str | None = None, unknown: bool = False) -> None:
         path = self._path()
         self._report.add_at(path, message, self._file, place, hint=hint)
-        if unknown and not (self._frames and self._frames[-1].awaits is _Awaits.KEY and self._in_mapping()):
+        if unknown and not (self._frames and self._frames[-1].awaits is _KEY and self._in_mapping()):
             self._report.unknown.add(path)
 
     def _path(self) -> places.Path:
@@ -172,7 +173,7 @@ class Builder:
         for frame in self._frames:
             if isinstance(frame.container, list):
                 path.append(len(frame.container))
-            elif frame.awaits is not _Awaits.KEY:
+            elif frame.awaits is not _KEY:
                 path.append(frame.key)
         return tuple(path)
 
@@ -192,16 +193,15 @@ class Builder:
             self._stop(f"a text of {len(text):,} characters, at most {MAX_SCALAR:,} are read", place)
         plain = event.tag is None and event.implicit[0]
         value: Any = text
-        if event.tag is not None:
+        if plain:
+            value = self._known[text] if text in self._known else self._resolve(text, place)
+        elif event.tag is not None:
             self._tag(event.tag, place)
-        elif plain:
-            value = self._resolve(text, place)
-        self._anchor(event.anchor, value, place)
+        if event.anchor is not None:
+            self._anchor(event.anchor, value, place)
         self._put(value, place, merge=plain and text == "<<")
 
     def _resolve(self, text: str, place: int) -> Any:
-        if text in self._known:
-            return self._known[text]
         try:
             value = resolution.resolve(text)
         except resolution.NotJson as problem:
@@ -270,9 +270,7 @@ class Builder:
             self._anchor(frame.anchor, value, place)
         self._put(value, place)
 
-    def _anchor(self, name: str | None, value: Any, place: int) -> None:
-        if name is None:
-            return
+    def _anchor(self, name: str, value: Any, place: int) -> None:
         self._budget.anchors -= 1
         if self._budget.anchors < 0:
             self._stop(f"more than {MAX_ANCHORS:,} anchors", place)
@@ -303,33 +301,34 @@ class Builder:
             self._root = value
             return
         frame = self._frames[-1]
-        if isinstance(frame.container, list):
-            frame.marks.values[len(frame.container)] = place
-            frame.container.append(value)
+        container = frame.container
+        if isinstance(container, list):
+            frame.marks.values[len(container)] = place
+            container.append(value)
             return
-        if frame.awaits is _Awaits.KEY:
+        if frame.awaits is _KEY:
             self._key(frame, value, place, merge)
             return
-        if frame.awaits is _Awaits.VALUE:
-            frame.container[frame.key] = value
+        if frame.awaits is _VALUE:
+            container[frame.key] = value
             frame.marks.values[frame.key] = place
-        elif frame.awaits is _Awaits.MERGE:
+        elif frame.awaits is _MERGE:
             frame.merges.append((value, place))
-        frame.awaits = _Awaits.KEY
+        frame.awaits = _KEY
 
     def _key(self, frame: _Frame, value: Any, place: int, merge: bool) -> None:
         if merge and not frame.merges:
-            frame.key, frame.awaits = "<<", _Awaits.MERGE
+            frame.key, frame.awaits = "<<", _MERGE
         elif isinstance(value, dict | list):
             self._complain(f"a key must be a word, it is {places.kind(value)}", place)
-            frame.key, frame.awaits = "?", _Awaits.DISCARD
+            frame.key, frame.awaits = "?", _DISCARD
         elif value in frame.marks.keys or merge:
             first = frame.marks.keys.get(value, frame.merges[0][1] if merge else place)
             hint = f"the first is at line {places.line(first)}"
             self._complain(f"the key {places.quote(value)} is there twice", place, hint=hint)
-            frame.key, frame.awaits = value, _Awaits.DISCARD
+            frame.key, frame.awaits = value, _DISCARD
         else:
-            frame.key, frame.awaits = value, _Awaits.VALUE
+            frame.key, frame.awaits = value, _VALUE
             frame.marks.keys[value] = place
 
     def _merge(self, frame: _Frame) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from occo_celery import garbage
 from occo_celery.compiler import checks, graph, places, plain, schema
 from occo_celery.compiler import source as texts
 from occo_celery.model import description
@@ -40,7 +41,13 @@ def compile_description(
     files: False takes every string for text, as one that came over a network must be: it must not name our files.
     Raises SchemaError with all problems in document order.
     """
-    report = _read(source, files)
+    with garbage.put_off():
+        return _compile(_read(source, files), infra_id, definitions)
+
+
+def _compile(
+    report: places.Report, infra_id: str, definitions: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Compiled:
     copier = plain.Copier(report, _node_names(report.root))
     data = copier.root()
     infrastructure = schema.infrastructure(report, data)

@@ -14,7 +14,7 @@ from typing import Any
 import celery
 from celery import signals
 
-from occo_celery import dispatch, errors, settings, wiring
+from occo_celery import dispatch, errors, garbage, settings, wiring
 from occo_celery.infraprocessor import teardown
 from occo_celery.model.message import Claim
 from occo_celery.tasks import signs
@@ -41,6 +41,7 @@ class PerProcess:
 
 def make_worker_app(config: settings.Settings | None = None) -> celery.Celery:
     """The app with all tasks registered; the database is looked at before a worker takes its first message."""
+    garbage.seldom()
     config = config or settings.load()
     app = dispatch.make_app(config)
     register(app, PerProcess(config))
