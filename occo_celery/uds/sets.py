@@ -9,28 +9,39 @@ anew for each number of them. Used by the statements of every pass.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import functions
 
 
-class _Identifiers(sa.types.TypeDecorator[Any]):
-    """An array where there are arrays, else JSON."""
+class _Identifiers(sa.types.UserDefinedType[Collection[str]]):
+    """An array where there are arrays, else JSON.
 
-    impl = sa.Text
+    Written out here: psycopg takes ten times as long for an array, which made a tenth of a pass by itself.
+    """
+
     cache_ok = True
+    render_bind_cast = True
 
-    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
-        kind = postgresql.ARRAY(sa.Text()) if dialect.name == "postgresql" else sa.Text()
-        return dialect.type_descriptor(kind)
+    def get_col_spec(self, **_: Any) -> str:
+        return "TEXT[]"
 
-    def process_bind_param(self, value: Collection[str] | None, dialect: sa.Dialect) -> Any:
-        some = list(value or ())
-        return some if dialect.name == "postgresql" else json.dumps(some)
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[Collection[str] | None], str]:
+        return _array if dialect.name == "postgresql" else _json
+
+
+def _array(identifiers: Collection[str] | None) -> str:
+    """As PostgreSQL reads an array, each member in quotes."""
+    if not identifiers:
+        return "{}"
+    return '{"' + '","'.join([one.replace("\\", "\\\\").replace('"', '\\"') for one in identifiers]) + '"}'
+
+
+def _json(identifiers: Collection[str] | None) -> str:
+    return json.dumps(list(identifiers or ()))
 
 
 class _Among(functions.FunctionElement[bool]):

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from occo_celery.model.message import Claim
 from occo_celery.uds import accounts, leases, operations, schedule, tables
@@ -19,6 +21,11 @@ I = tables.infrastructures  # noqa: E741  # as in the statements that this is ab
 IDS = ["i", "k"]
 STEADY = [schedule.Outcome(infra_id="i", wake_seen=0, steady=True)]
 RELEASED = {"i": schedule.Released(infra_id="i", wake=0, generation=1, name="i")}
+
+#: PostgreSQL has no NUL and no halves of characters.
+IDENTIFIERS = st.text(
+    st.one_of(st.sampled_from("\\\"{},' ;NUL"), st.characters(codec="utf-8", exclude_characters="\0"))
+)
 
 STATEMENTS: dict[str, Callable[[sa.Connection], Any]] = {
     "alone": lambda connection: connection.execute(
@@ -43,6 +50,17 @@ def test_members_are_found(store: Store, infra_ids: tuple[str, ...]) -> None:
     with store.read() as connection:
         found = connection.execute(sa.select(I.c.infra_id).where(among(I.c.infra_id, "ids")), {"ids": infra_ids})
         assert set(found.scalars()) == {"i"} & set(infra_ids)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some=st.lists(IDENTIFIERS, max_size=5), one=IDENTIFIERS)
+def test_identifiers_may_hold_anything(store: Store, some: list[str], one: str) -> None:
+    asked = [*some, *(member[:-1] for member in some), f'"{one}"', f'{one}","', "NULL", f"\\{one}"]
+    statement = sa.select(sa.literal(1)).where(among(sa.bindparam("one", type_=sa.Text()), "ids"))
+    with store.read() as connection:
+        for member in asked:
+            expected = [1] if member in some else []
+            assert list(connection.execute(statement, {"one": member, "ids": some}).scalars()) == expected
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
