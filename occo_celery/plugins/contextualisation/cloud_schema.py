@@ -68,6 +68,8 @@ def installed(files: Sequence[str] = FILES) -> Schema | None:
                     return Schema(json.load(file))
             except (OSError, ValueError) as problem:
                 log.warning("cloud-configs are not checked: %s cannot be read: %s", path, problem)
+            except (AttributeError, LookupError, TypeError) as problem:  # a schema, or none, of a shape not met yet
+                log.warning("cloud-configs are not checked: %s is not as expected: %r", path, problem)
     return None
 
 

@@ -183,13 +183,22 @@ def test_without_cloud_init_nothing_is_checked(tmp_path: pathlib.Path) -> None:
     assert render(plugin, {"packages": 5}) == "#cloud-config\npackages: 5\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "broken.json cannot be read"),
+        ("[]", "broken.json is not as expected"),
+        ('{"allOf": [5]}', "broken.json is not as expected"),
+        ('{"allOf": [{"$ref": "elsewhere.json#/one"}]}', "broken.json is not as expected: KeyError('$defs')"),
+    ],
+)
 def test_a_schema_that_cannot_be_read_checks_nothing(
-    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    content: str, said: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "broken.json").write_text(content)
     with caplog.at_level(logging.WARNING):
         assert cloud_schema.installed((str(tmp_path / "broken*.json"),)) is None
-    assert "broken.json cannot be read" in caplog.text
+    assert said in caplog.text
 
 
 def test_doubled_items_are_not_looked_for() -> None:
