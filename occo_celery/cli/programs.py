@@ -73,12 +73,11 @@ def beat(call: typer.Context, json: context.Json = False) -> None:
     """Run beat, which sends what is due. Several may run; each takes its share."""
     from occo_celery.tasks import entry
 
-    settings = context.of(call).settings()
+    app = entry.make_worker_app(context.of(call).settings())
+    app.set_current()
     # One that does not answer is waited for by the scheduler; tables of another version would stay so.
     with contextlib.suppress(errors.StoreUnavailable):
-        entry.check_store(settings)
-    app = entry.make_worker_app(settings)
-    app.set_current()
+        _ = app.conf.occo_system().store
     app.Beat(scheduler="occo_celery.tasks.scheduler:UdsScheduler", loglevel="INFO").run()
 
 

@@ -44,8 +44,8 @@ def make_worker_app(config: settings.Settings | None = None) -> celery.Celery:
     garbage.seldom()
     config = config or settings.load()
     app = dispatch.make_app(config)
-    register(app, PerProcess(config))
-    app.conf.occo_settings = config
+    app.conf.occo_settings, app.conf.occo_system = config, PerProcess(config)
+    register(app, app.conf.occo_system)
     signals.worker_init.connect(lambda **_: _refuse_unless_usable(config), weak=False)
     signals.worker_init.connect(lambda **_: wiring.load_all(), weak=False)
     signs.of_worker(config)

@@ -26,7 +26,8 @@ from occo_celery.uds import accounts, infrastructures, operations, schedule
 
 log = logging.getLogger(__name__)
 
-#: Rows claimed in one transaction.
+#: Rows claimed in one transaction. Beat begins with as many as one message carries, and doubles that each time: when
+#: everything is due because no beat was there, the first message need not wait for a thousand rows.
 LIMIT = 1000
 #: Seconds after which the message that asks for a sweep is sent again, if nothing came of it.
 SWEEP_AGAIN = 300.0
@@ -50,6 +51,7 @@ class Due:
     def __init__(self, system: wiring.System) -> None:
         self._system = system
         self._batch = system.settings.enactor.batch
+        self._limit = min(LIMIT, self._batch)
         self.poll = system.settings.enactor.beat_poll  # seconds between two looks
 
     def publish(self) -> int:
@@ -60,19 +62,20 @@ class Due:
             following, now = self._following(), self._system.now()
             if min(following) > now:
                 return sent
+            limit, self._limit = self._limit, min(LIMIT, 2 * self._limit)
             claims: Sequence[Claim] = ()
             due: Sequence[instance.Operation] = ()
             sweeps: Sequence[str] = ()
             with self._system.store.write() as connection:
                 if following.passes <= now:
                     claims = schedule.claim_due(
-                        connection, now=now, limit=LIMIT, token=self._system.new_id(), batch=self._batch
+                        connection, now=now, limit=limit, token=self._system.new_id(), batch=self._batch
                     )
                 if following.operations <= now:
                     resend = self._system.settings.instructions.resend
-                    due = operations.claim_due(connection, now=now, limit=LIMIT, resend=resend)
+                    due = operations.claim_due(connection, now=now, limit=limit, resend=resend)
                 if following.sweeps <= now:
-                    sweeps = accounts.claim_sweeps(connection, now=now, limit=LIMIT, again=SWEEP_AGAIN)
+                    sweeps = accounts.claim_sweeps(connection, now=now, limit=limit, again=SWEEP_AGAIN)
                 names = self._names(connection, claims)
                 chains = self._chains(connection, due)
             self._send(claims, names, due, chains)
@@ -80,7 +83,7 @@ class Due:
                 self._system.send.sweep(account)
             rows = sum(len(claim.infra_ids) for claim in claims) + len(due) + len(sweeps)
             sent += rows
-            if rows < LIMIT:
+            if rows < limit:
                 return sent
 
     def next(self) -> float:
@@ -165,8 +168,9 @@ class UdsScheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no types
 
     def _tick(self, *args: Any, **kwargs: Any) -> float:
         if self._due is None:
-            config = self.app.conf.get("occo_settings") or settings.load()
-            self._due, self._signs = Due(wiring.System(config)), signs.Signs(config, (signs.BEAT,))
+            given = self.app.conf.get("occo_system")  # not in an app that somebody else made
+            system = given() if given else wiring.System(settings.load())
+            self._due, self._signs = Due(system), signs.Signs(system.settings, (signs.BEAT,))
         wait = min(self._due.poll, self._static(*args, **kwargs))
         if time.monotonic() < self._not_before:
             return wait

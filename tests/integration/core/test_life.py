@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from occo_celery import errors
+from occo_celery.model.message import Claim
 from occo_celery.plugins.resourcehandler import base
 from occo_celery.tasks import scheduler
-from occo_celery.uds import definitions, nodes, operations, schedule
+from occo_celery.uds import definitions, nodes, operations, schedule, tables
 from tests.world import World
 
 MakeWorld = Callable[..., World]
@@ -221,6 +224,28 @@ def test_every_message_lost_is_sent_again_by_beat(make_world: MakeWorld) -> None
             break
     assert world.states(infra_id) == ["ready"] * 3
     assert len(list(world.cloud.instances(alive=False))) == 3
+
+
+def test_the_first_message_of_a_beat_waits_for_no_more_than_it_carries(make_world: MakeWorld) -> None:
+    """Everything is due when no beat was there for a while."""
+    world = make_world()
+    for _ in range(7):
+        built(world, {"infra_name": "x", "nodes": [{"name": "a", "type": "t"}]})
+    world.time += 3600.0
+    system = world.system
+    system.settings = replace(system.settings, enactor=replace(system.settings.enactor, batch=2))
+    carried, claimed = [], []
+
+    def passes(claim: Claim) -> None:
+        carried.append(len(claim.infra_ids))
+        with system.store.read() as connection:
+            tokens = connection.execute(sa.select(tables.schedule.c.claim_token)).scalars().all()
+        claimed.append(sum(token is not None for token in tokens))
+
+    world.passes = passes  # type: ignore[method-assign]
+    assert scheduler.Due(system).publish() == 7
+    assert claimed[:2] == [2, 6]
+    assert sorted(carried) == [1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("kind", ["simulated", "simulated_no_tokens"])
