@@ -123,7 +123,7 @@ class Enactor:
         calm, kinds = self._calm(connection, taken)
         work = self._read(connection, token, [one.infra_id for one in taken if one.infra_id not in calm])
         names = {glance.account for some in calm.values() for glance in some if glance.shaky}
-        names |= {node.account for one in work.leased for node in one.instances if node.account is not None}
+        names |= {node.account for one in work.leased if one.shaky for node in one.instances if node.account}
         quiet = accounts.quiet(connection, names, now=now)
         silent = {name: "it did not answer lately" for name, alone in quiet.items() if alone}
         return replace(work, calm=calm, kinds=kinds, silent=silent, shaky=quiet.keys())
@@ -150,10 +150,11 @@ class Enactor:
         """Everything of these infrastructures."""
         leased = leases.read(connection, token, infra_ids) if infra_ids else ()
         keys = [(one.infra.infra_id, one.infra.generation) for one in leased]
+        asked = [one.infra.infra_id for one in leased if one.asked]
         return Work(
             leased=leased,
             descriptions=self._descriptions.load(connection, keys) if keys else {},
-            requests=requests.of(connection, [one.infra.infra_id for one in leased]) if leased else {},
+            requests=requests.of(connection, asked) if asked else {},
             silent={},
         )
 

@@ -112,10 +112,9 @@ class Claims:
 
     def take(self, connection: sa.Connection, targets: Collection[str], now: float) -> Sequence[Job]:
         """Take the operations of these targets that are there to be taken; what is taken together has one token."""
-        known = [one for one in operations.several(connection, targets) if one.kind is not Kind.TEARDOWN]
-        infras = {one: infrastructures.hold(connection, one) for one in sorted({one.infra_id for one in known})}
+        infras = infrastructures.hold_of(connection, targets)  # first, as everybody does: no deadlocks
         until, token = now + self._timing.lease, self._new_id()
-        taken = operations.claim(connection, [one.target for one in known], now=now, until=until, token=token)
+        taken = operations.claim(connection, targets, now=now, until=until, token=token)
         if not taken:
             return ()
         # A call ends by its own time-out well inside the lease; one that would not is not sent (guard 4).

@@ -235,8 +235,8 @@ class Creator:
         now, token = self._now(), made[0][0].operation.token or ""
         claimed: list[Claim] = []
         with self._store.write() as connection:
-            for infra_id in sorted({job.node.infra_id for job, _ in made}):
-                infrastructures.lock(connection, infra_id)  # first, as everybody does: no deadlocks
+            # First, as everybody does: no deadlocks.
+            asked = [schedule.ask(connection, one, now=now) for one in sorted({job.node.infra_id for job, _ in made})]
             ours = operations.end(connection, [job.node.node_id for job, _ in made], token)
             running = {job.node.node_id: (job.node, seen) for job, seen in made if job.node.node_id in ours}
             nodes.move_all(
@@ -253,10 +253,11 @@ class Creator:
                     for node_id, (_, seen) in running.items()
                 },
             )
-            for infra_id in sorted({node.infra_id for node, _ in running.values()}):
-                told = [_created(node, seen) for node, seen in running.values() if node.infra_id == infra_id]
-                events.add_all(connection, infra_id, told, now=now)
-                claimed += self._wake(connection, infra_id, now)
+            for one in asked:
+                told = [_created(node, seen) for node, seen in running.values() if node.infra_id == one.infra_id]
+                events.add_all(connection, one.infra_id, told, now=now)
+                claim = schedule.claim_asked(connection, one, now=now, token=self._new_id())
+                claimed += [claim] if claim is not None else []
             taken = [(job, seen) for job, seen in made if job.node.node_id not in ours]
             current = {job.node.node_id: nodes.get(connection, job.node.node_id) for job, _ in taken}
         for job, seen in taken:

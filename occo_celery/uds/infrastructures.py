@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from occo_celery import errors
 from occo_celery.model import description, instance
 from occo_celery.uds import rows, tables
+from occo_celery.uds.sets import among, chosen
 
 _T = tables.infrastructures
 _R = tables.revisions
+_O = tables.operations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,12 @@ def _add_revision(
 _GET = sa.select(_T).where(_T.c.infra_id == sa.bindparam("id"))
 _LOCK = _GET.with_for_update()
 _HOLD = _GET.with_for_update(read=True)
+_HOLD_OF = (
+    sa.select(_T)
+    .where(chosen(_T.c.infra_id, sa.select(_O.c.infra_id).where(among(_O.c.target, "targets"))))
+    .order_by(_T.c.infra_id)
+    .with_for_update(read=True)
+)
 
 
 def get(connection: sa.Connection, infra_id: str) -> Infrastructure:
@@ -102,6 +110,12 @@ def lock(connection: sa.Connection, infra_id: str) -> Infrastructure:
 def hold(connection: sa.Connection, infra_id: str) -> Infrastructure:
     """The row, kept from changing until the transaction ends: many instructions may hold it together."""
     return _one(connection, infra_id, _HOLD)
+
+
+def hold_of(connection: sa.Connection, targets: Collection[str]) -> Mapping[str, Infrastructure]:
+    """Those that the operations of these targets belong to, by infra_id; all held as ``hold`` does, in one order."""
+    found = connection.execute(_HOLD_OF, {"targets": targets}).mappings()
+    return {row["infra_id"]: Infrastructure.from_row(dict(row)) for row in found}
 
 
 def _one(connection: sa.Connection, infra_id: str, statement: sa.Select[Any]) -> Infrastructure:

@@ -23,6 +23,7 @@ _I = tables.infrastructures
 _S = tables.schedule
 _N = tables.nodes
 _A = tables.accounts
+_Q = tables.requests
 _NOW = sa.bindparam("now", type_=tables.Time)
 
 
@@ -52,11 +53,14 @@ class Glance(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leased:
-    """All that there is of one infrastructure, as it was when it was read under the lease."""
+    """All that there is of one infrastructure, as it was when it was read under the lease. What is rare is to be read
+    then: asked: there are requests; shaky: some account missed an answer lately."""
 
     infra: Infrastructure
     row: Row
     instances: tuple[instance.Instance, ...]
+    asked: bool = False
+    shaky: bool = False
 
 
 # The set is named here only: named beside it too, PostgreSQL sorts it anew for each row that it finds.
@@ -94,11 +98,12 @@ _SETTLED = sa.and_(
     _N.c.reason_code == "ready",
     *(column.is_(None) for column in (_N.c.outdated, _N.c.failing_since, _N.c.missing_since, _N.c.lost_at)),
 )
+_SHAKY = sa.exists().where(_A.c.misses > 0)  # looked at once a statement, not for each row: few ever miss one
 _GLANCES = sa.select(
     _N.c.infra_id,
     _N.c.node_id,
     _SETTLED,
-    sa.exists().where(_A.c.misses > 0),  # asked once a statement, not for each row: few accounts ever miss one
+    _SHAKY,
     _N.c.account,
     _N.c.instance_id,
     sa.cast(_N.c.addresses, sa.Text),
@@ -131,6 +136,8 @@ _READ = (
     sa.select(
         *(column.label(f"infra_{column.name}") for column in _I.c),
         *(column.label(f"row_{column.name}") for column in _S.c),
+        sa.exists().where(_Q.c.infra_id == _I.c.infra_id).label("asked"),
+        _SHAKY.label("shaky"),
     )
     .select_from(_I.join(_S, _S.c.infra_id == _I.c.infra_id))
     .where(among(_I.c.infra_id, "infra_ids"), _I.c.pass_token == sa.bindparam("token"))
@@ -155,6 +162,8 @@ def read(connection: sa.Connection, pass_token: str, infra_ids: Collection[str])
             infra=Infrastructure.from_row(_stripped(row, "infra_")),
             row=Row.from_row(_stripped(row, "row_")),
             instances=tuple(instances[row["infra_infra_id"]]),
+            asked=bool(row["asked"]),
+            shaky=bool(row["shaky"]),
         )
         for row in infras
     ]

@@ -46,10 +46,11 @@ def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Instance]:
     return [rows.instance_of(dict(row)) for row in found.mappings()]
 
 
-_SOME = [
+#: Two halves, each with an index of its own.
+_SOME = sa.union_all(
     rows.INSTANCE.where(_N.c.infra_id == sa.bindparam("id"), among(_N.c.node_name, "names")),
     rows.INSTANCE.where(among(_N.c.node_id, "node_ids")),
-]
+)
 
 
 def some(
@@ -57,14 +58,10 @@ def some(
 ) -> Sequence[instance.Instance]:
     """The instances of an infrastructure with these node_ids, and all of the nodes of these names; each once, oldest
     first."""
-    parameters = {"id": infra_id, "names": names, "node_ids": node_ids}
-    found = {
-        row["node_id"]: rows.instance_of(dict(row))
-        for statement, wanted in zip(_SOME, (names, node_ids), strict=True)
-        if wanted
-        for row in connection.execute(statement, parameters).mappings()
-    }
-    return sorted(found.values(), key=lambda one: (one.created_at, one.node_id))
+    rows_found = connection.execute(_SOME, {"id": infra_id, "names": names, "node_ids": node_ids}).mappings()
+    found = {row["node_id"]: row for row in rows_found}
+    several = [rows.instance_of(dict(row)) for row in found.values()]
+    return sorted(several, key=lambda one: (one.created_at, one.node_id))
 
 
 _CHANGE = _N.update().where(_IS_NODE).values(version=_N.c.version + 1)

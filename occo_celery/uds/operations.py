@@ -67,7 +67,6 @@ def stray_target(instance_id: str, node_id: str) -> str:
 
 
 _GET = sa.select(_O).where(_IS_TARGET)
-_SEVERAL = sa.select(_O).where(_AMONG).order_by(_O.c.target)
 _OF = sa.select(_O).where(_O.c.infra_id == sa.bindparam("infra_id")).order_by(_O.c.target)
 
 
@@ -76,38 +75,43 @@ def get(connection: sa.Connection, target: str) -> instance.Operation | None:
     return None if row is None else rows.operation_of(dict(row))
 
 
-def several(connection: sa.Connection, targets: Collection[str]) -> Sequence[instance.Operation]:
-    """Those of these that there are."""
-    found = connection.execute(_SEVERAL, {"targets": targets})
-    return [rows.operation_of(dict(row)) for row in found.mappings()]
-
-
 def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Operation]:
     found = connection.execute(_OF, {"infra_id": infra_id})
     return [rows.operation_of(dict(row)) for row in found.mappings()]
 
 
-_TAKE = _SEVERAL.with_for_update()
-_CLAIM = _O.update().where(_AMONG).values(attempts=_O.c.attempts + 1)
+_NOW = sa.bindparam("now", type_=tables.Time)
+_FREE = (
+    sa.select(_O.c.target)
+    .where(
+        _AMONG,
+        _O.c.kind != instance.OperationKind.TEARDOWN.value,
+        sa.or_(_O.c.lease_until.is_(None), _O.c.lease_until <= _NOW),
+        _O.c.retry_at <= _NOW,
+    )
+    .order_by(_O.c.target)  # everybody locks them in this order
+    .with_for_update()
+    .cte("free")
+)
+_CLAIM = (
+    _O.update()
+    .where(chosen(_O.c.target, sa.select(_FREE.c.target)))
+    .values(attempts=_O.c.attempts + 1)
+    .returning(*_O.c)
+)
 
 
 def claim(
     connection: sa.Connection, targets: Collection[str], *, now: float, until: float, token: str
 ) -> Sequence[instance.Operation]:
-    """Take those operations whose time has come and that nobody holds. Returns them as they were *before* the claim
-    (but with our token, the same for all)."""
-    locked = connection.execute(_TAKE, {"targets": targets}).mappings()
-    free = [dict(row) for row in locked if _is_free(row, now)]
-    if free:
-        taken = [row["target"] for row in free]
-        connection.execute(_CLAIM, {"targets": taken, "token": token, "lease_until": until, "due": until})
-    return [rows.operation_of({**row, "token": token}) for row in free]
-
-
-def _is_free(row: Mapping[Any, Any], now: float) -> bool:
-    if row["lease_until"] is not None and row["lease_until"] > now:
-        return False
-    return row["retry_at"] is not None and bool(row["retry_at"] <= now)
+    """Take those operations of nodes whose time has come and that nobody holds, under our token, the same for all.
+    Returns them with the attempts *before* this one."""
+    parameters = {"targets": targets, "now": now, "token": token, "lease_until": until, "due": until}
+    taken = [dict(row) for row in connection.execute(_CLAIM, parameters).mappings()]
+    return [
+        rows.operation_of({**row, "attempts": row["attempts"] - 1})
+        for row in sorted(taken, key=lambda one: str(one["target"]))
+    ]
 
 
 _HOLD = sa.select(_O.c.target).where(_ARE_HELD).order_by(_O.c.target).with_for_update()

@@ -205,13 +205,32 @@ _CLAIM_ONE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An infrastructure that a pass was asked for. free: nobody is making one, so the claim is to be published."""
+
+    infra_id: str
+    name: str
+    free: bool
+
+
 def wake(connection: sa.Connection, infra_id: str, *, now: float, token: str) -> Claim | None:
     """Ask for a pass now. The claim is to be published after the commit; None when there is nothing to publish:
     not managed, or a pass is running, whose release sees the counter."""
-    lease = connection.execute(_WAKE, {"id": infra_id}).first()
-    if lease is None or lease.suspended or (lease.pass_token is not None and lease.lease_until > now):
-        return None
-    return _claim_one(connection, infra_id, lease.name, now=now, token=token)
+    return claim_asked(connection, ask(connection, infra_id, now=now), now=now, token=token)
+
+
+def ask(connection: sa.Connection, infra_id: str, *, now: float) -> Asked:
+    """The first half of ``wake``: raises the counter, and holds the infrastructure until the transaction ends."""
+    row = connection.execute(_WAKE, {"id": infra_id}).first()
+    if row is None:
+        return Asked(infra_id, "", free=False)
+    return Asked(infra_id, row.name, not row.suspended and (row.pass_token is None or row.lease_until <= now))
+
+
+def claim_asked(connection: sa.Connection, asked: Asked, *, now: float, token: str) -> Claim | None:
+    """The second half of ``wake``, in the same transaction."""
+    return _claim_one(connection, asked.infra_id, asked.name, now=now, token=token) if asked.free else None
 
 
 def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: float, token: str) -> Claim | None:

@@ -335,7 +335,7 @@ def work(url: str, folder: str, targets: Sequence[str], diary: str) -> None:
     try:
         while True:
             with world.system.store.read() as connection:
-                left = [one.target for one in operations.several(connection, targets)]
+                left = [one for one in targets if operations.get(connection, one) is not None]
             if not left:
                 return
             for target in left:

@@ -248,6 +248,20 @@ def test_the_first_message_of_a_beat_waits_for_no_more_than_it_carries(make_worl
     assert sorted(carried) == [1, 2, 2, 2]
 
 
+def test_a_teardown_is_no_instruction(make_world: MakeWorld) -> None:
+    """Its operation is the chain's alone, whatever message names it."""
+    world = make_world()
+    infra_id = built(world)
+    world.manager.tear_down(infra_id)
+    world.messages.clear()
+    with world.system.store.read() as connection:
+        before = operations.get(connection, infra_id)
+    world.time += 1.0
+    world.system.infraprocessor.perform([infra_id])
+    with world.system.store.read() as connection:
+        assert operations.get(connection, infra_id) == before
+
+
 @pytest.mark.parametrize("kind", ["simulated", "simulated_no_tokens"])
 def test_a_call_that_timed_out_after_it_was_carried_out_leaves_one_instance(make_world: MakeWorld, kind: str) -> None:
     world = make_world(kind=kind, timeout_rate=1.0, tokens=kind == "simulated")
