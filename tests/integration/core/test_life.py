@@ -252,6 +252,7 @@ def test_a_teardown_is_no_instruction(make_world: MakeWorld) -> None:
     """Its operation is the chain's alone, whatever message names it."""
     world = make_world()
     infra_id = built(world)
+    world.manager.detach(infra_id)
     world.manager.tear_down(infra_id)
     world.messages.clear()
     with world.system.store.read() as connection:
