@@ -9,7 +9,7 @@ from occo_celery import wiring
 #: Seconds between two looks: at first, and at most; in between this share of the time that was waited already.
 FIRST_LOOK = 0.02
 LONGEST_LOOK = 0.5
-LOOK_SHARE = 0.05
+LOOK_SHARE = 0.02
 
 
 def until(done: Callable[[], bool], timeout: float | None, system: wiring.System) -> bool:
