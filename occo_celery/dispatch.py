@@ -99,6 +99,8 @@ def make_app(config: settings.Settings) -> celery.Celery:
         },
         # Logging is what the configuration says, not what Celery would make of it.
         worker_hijack_root_logger=False,
+        # Sends events of tasks together: each message of them costs as much as a short task.
+        worker_consumer="occo_celery.tasks.consumer:Consumer",
         # For Flower; `worker -E` (as in the Procfile) sends events, at some cost.
         task_send_sent_event=False,
         # Nothing static: what must run once is a row.

@@ -1,7 +1,7 @@
 """The part of a worker that takes messages: Celery's own, but for how it sends events of tasks (Flower shows these).
 
 Celery sends what has come up in each turn of its loop, at once: two or three messages a task, each of which takes the
-worker's main thread as long as a short task's statements take. Told in ``worker_consumer`` (see entry.py).
+worker's main thread as long as a short task's statements take. Named in dispatch.py.
 """
 
 from __future__ import annotations

@@ -44,7 +44,6 @@ def make_worker_app(config: settings.Settings | None = None) -> celery.Celery:
     garbage.seldom()
     config = config or settings.load()
     app = dispatch.make_app(config)
-    app.conf.worker_consumer = "occo_celery.tasks.consumer:Consumer"
     app.conf.occo_settings, app.conf.occo_system = config, PerProcess(config)
     register(app, app.conf.occo_system)
     signals.worker_init.connect(lambda **_: _refuse_unless_usable(config), weak=False)

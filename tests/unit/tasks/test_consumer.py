@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable
 
 import pytest
 from kombu.asynchronous import hub as hubs
+from kombu.utils import imports
 
+from occo_celery import dispatch, settings
 from occo_celery.tasks import consumer
 
 
@@ -37,6 +40,11 @@ def taker() -> consumer.Consumer:
     made = consumer.Consumer.__new__(consumer.Consumer)
     made._sent_by, made.hub, made.event_dispatcher = 0.0, hubs.Hub(), Dispatcher()
     return made
+
+
+def test_workers_use_it(tmp_path: pathlib.Path) -> None:
+    config = settings.Settings(source="test", home=tmp_path, uds_url="sqlite://", broker_url="redis://")
+    assert imports.symbol_by_name(dispatch.make_app(config).conf.worker_consumer) is consumer.Consumer
 
 
 def turn(taker: consumer.Consumer) -> int:
