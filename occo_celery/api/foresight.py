@@ -53,7 +53,7 @@ def _work(
         leased=[leases.Leased(infra=infra, row=row, instances=tuple(there))],
         descriptions={infra_id: compiled or system.descriptions.one(connection, infra)},
         requests=requests.of(connection, [infra_id]),
-        silent={name: "it did not answer lately" for name, until in silent.items() if until is not None},
+        silent={name: passes.SILENT for name, until in silent.items() if until is not None},
     )
 
 

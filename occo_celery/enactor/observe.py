@@ -21,7 +21,7 @@ from occo_celery.plugins.healthcheck import base as healthcheck
 from occo_celery.plugins.healthcheck import run as checks
 from occo_celery.plugins.resourcehandler import base as resourcehandler
 from occo_celery.plugins.resourcehandler import clouds as accounts
-from occo_celery.uds.leases import Glance
+from occo_celery.uds.glances import Glance
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +42,14 @@ class Look:
 
 @dataclass(slots=True)
 class Answers:
-    """What came back: what the clouds list, by node_id; observations of what was looked at, by node_id; and which
-    accounts answered or did not (with why)."""
+    """What came back: what the clouds list, by node_id; observations of what was looked at, by node_id; which
+    accounts answered or did not (with why); and why others were not asked."""
 
     seen: dict[str, tuple[resourcehandler.Seen, ...]] = field(default_factory=dict)
     observations: dict[str, observation.Observation] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
     missed: dict[str, str] = field(default_factory=dict)
+    silent: Mapping[str, str] = field(default_factory=dict)
 
     def confirm(self, glance: Glance) -> bool:
         """Is it still there as it is on record, alone under its tag, and running?"""
@@ -105,7 +106,7 @@ class Observer:
     ) -> Answers:
         """Observations of all looks, and what is listed of the glances. silent: accounts not to be asked now, with
         the reason. kinds: of all glances, by their made_from."""
-        answers, wanted = Answers(), dict[str, _Wanted]()
+        answers, wanted = Answers(silent=silent), dict[str, _Wanted]()
         for glance in glances:
             if (account := wanted.get(glance.account)) is None:
                 account = wanted[glance.account] = _Wanted(kinds[glance.made_from].resource)
@@ -115,13 +116,9 @@ class Observer:
             assert name is not None
             assert implementation is not None
             wanted.setdefault(name, _Wanted(implementation["resource"])).node_ids.append(look.instance.node_id)
-        self._list(wanted, silent, answers)
-        self.look(looks, answers)
+        self._list(wanted, answers)
+        self._ask_managers_and_checks(looks, answers)
         return answers
-
-    def look(self, looks: Sequence[Look], answers: Answers) -> None:
-        """Add observations of what has been listed already."""
-        self._ask_managers_and_checks(looks, answers.seen, answers)
 
     def kinds(
         self, wanted: Collection[str], read: Callable[[Collection[str]], Mapping[str, Mapping[str, Any]]]
@@ -141,12 +138,12 @@ class Observer:
         asked = checks.asks(implementation.get("health_check") or {}, self._checks)
         return Kind(resource=implementation["resource"], listed=not managed and not asked)
 
-    def _list(self, wanted: Mapping[str, _Wanted], silent: Mapping[str, str], answers: Answers) -> None:
+    def _list(self, wanted: Mapping[str, _Wanted], answers: Answers) -> None:
         """Ask every account at the same time; one that is slow costs the others nothing."""
         asked = {
             name: self._executor().submit(self._list_account, name, one)
             for name, one in wanted.items()
-            if name not in silent
+            if name not in answers.silent
         }
         for name, future in asked.items():
             try:
@@ -166,14 +163,12 @@ class Observer:
             self._pool = futures.ThreadPoolExecutor(max_workers=32, thread_name_prefix="observe")
         return self._pool
 
-    def _ask_managers_and_checks(
-        self, looks: Sequence[Look], seen: Mapping[str, tuple[resourcehandler.Seen, ...]], answers: Answers
-    ) -> None:
+    def _ask_managers_and_checks(self, looks: Sequence[Look], answers: Answers) -> None:
         jobs: list[checks.Job] = []
         drafts: dict[str, tuple[Look, tuple[observation.Sighting, ...] | None, status.Finding | None]] = {}
         for look in looks:
             one = look.instance
-            sightings = _sightings(seen.get(one.node_id))
+            sightings = _sightings(answers.seen.get(one.node_id))
             up = next((s for s in sightings or () if s.instance_id == one.instance_id), None)
             config = None
             if up is not None and up.state is status.NodeStatus.READY:
@@ -220,7 +215,7 @@ class Observer:
         assert one.account is not None
         silence = None
         if sightings is None:
-            detail = answers.missed.get(one.account, "not asked: it did not answer lately")
+            detail = answers.missed.get(one.account) or answers.silent.get(one.account, "it did not tell")
             silence = status.Reason(code="account_silent", arguments={"detail": detail})
         section = one.implementation.get("health_check") or {}
         return observation.Observation(

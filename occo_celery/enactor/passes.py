@@ -2,6 +2,8 @@
 
 A set of one is the ordinary case. Two transactions, nothing held between them but leases; whatever dies in between
 is repaired by the next pass. The failure of one infrastructure touches no other of its set.
+
+Of what was ready a glance comes first, without a lease (uds/glances.py); if that finds anything, the lease follows.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,10 +23,13 @@ from occo_celery.model import description, instance
 from occo_celery.model.message import Claim, Send
 from occo_celery.model.request import Request
 from occo_celery.planner import assess, breaker, plan, scaling
-from occo_celery.uds import accounts, infrastructures, leases, requests, schedule
+from occo_celery.uds import accounts, glances, infrastructures, leases, requests, schedule
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
+
+#: Why nothing is known of what is on an account that is left alone.
+SILENT = "not asked: it did not answer lately"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +48,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the lease gave us.
+    """What is to be looked at.
 
     leased: infrastructures of which everything was read, with their descriptions and requests. calm: those that seem
     to be as they should be, with a glance at their instances. kinds: what is to be known of these. silent: accounts
-    that are not to be asked. shaky: those that missed an answer lately.
+    that are not to be asked, and why. shaky: those that missed an answer lately.
     """
 
     leased: Sequence[leases.Leased]
@@ -54,14 +60,14 @@ class Work:
     requests: Mapping[str, Sequence[Request]]
     silent: Mapping[str, str]
     shaky: Collection[str] = ()
-    calm: Mapping[str, Sequence[leases.Glance]] = field(default_factory=dict)
+    calm: Mapping[str, Sequence[glances.Glance]] = field(default_factory=dict)
     kinds: Mapping[str | None, observe.Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a look at the infrastructures of a set brought. steady: those of which nothing has changed. opened:
-    accounts on which healing waits from now on."""
+    """What a look at the infrastructures of a set brought. steady: of the calm ones, those of which nothing has
+    changed. opened: accounts on which healing waits from now on."""
 
     steady: Collection[str]
     drafts: Sequence[record.Draft]
@@ -94,85 +100,95 @@ class Enactor:
 
     def run(self, claim: Claim) -> int:
         """Make the passes that a message asks for and SQL still wants; returns how many were made."""
+        made, left, missed = self._pass(claim)
+        if left:  # something has changed in what seemed calm
+            more, _, _ = self._pass(replace(claim, infra_ids=left), closely=True, missed=missed)
+            made += more
+        return made
+
+    def _pass(
+        self, claim: Claim, *, closely: bool = False, missed: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[int, tuple[str, ...], Mapping[str, str]]:
+        """One round: how many passes were made; of which infrastructures a glance was not enough; and the accounts
+        that did not answer. closely: no glances. missed: accounts that did not answer just now, and why."""
         token, began = self._new_id(), self._now()
         with self._store.write() as connection:
-            taken = leases.take(connection, claim, now=began, until=began + self._limits.lease, pass_token=token)
-            if not taken:
-                return 0
-            work = self._begin(connection, taken, token, began)
-        found = self.examine(work, token)
+            calm, kinds = ({}, {}) if closely else self._calm(connection, claim, began)
+            others = replace(claim, infra_ids=tuple(one for one in claim.infra_ids if one not in calm))
+            until = began + self._limits.lease
+            taken = (
+                leases.take(connection, others, now=began, until=until, pass_token=token) if others.infra_ids else {}
+            )
+            if not calm and not taken:
+                return 0, (), {}
+            work = self._read(connection, token, taken, missed, began)
+        work = replace(work, calm=calm, kinds=kinds)
+        found = self.examine(work)
         with self._store.write() as connection:
-            intents, claims = self._record(connection, token, taken, found, began)
+            confirmed = self._confirm(connection, claim.token, work, found, began)
+            intents, claims = self._record(connection, token, taken, found, began) if taken else ((), ())
             self._record_accounts(connection, work, found)
         self._send_all(intents, claims)
-        return len(taken)
+        left = tuple(one for one in calm if one not in confirmed)
+        return len(taken) + len(confirmed), left, found.answers.missed
 
-    def examine(self, work: Work, token: str = "") -> Findings:
-        """Observe and plan; nothing is written. token: under which the calm ones were leased."""
+    def examine(self, work: Work) -> Findings:
+        """Observe and plan; nothing is written."""
         answers = self._observe(work)
         steady = [one for one, some in work.calm.items() if all(answers.confirm(glance) for glance in some)]
-        if len(steady) < len(work.calm):
-            work = self._look_closer(work, token, work.calm.keys() - steady, answers)
         now = self._now()
         assessed = {one.infra.infra_id: self._assess(one, answers, now) for one in work.leased}
         judgement = self._judge([node for some in assessed.values() for node in some], now)
         drafts = [self._plan(one, work, assessed[one.infra.infra_id], answers, judgement, now) for one in work.leased]
         return Findings(steady=steady, drafts=drafts, answers=answers, opened=judgement.opened, now=now)
 
-    def _begin(self, connection: sa.Connection, taken: Sequence[leases.Taken], token: str, now: float) -> Work:
-        calm, kinds = self._calm(connection, taken)
-        work = self._read(connection, token, [one.infra_id for one in taken if one.infra_id not in calm])
-        names = {glance.account for some in calm.values() for glance in some if glance.shaky}
-        names |= {node.account for one in work.leased if one.shaky for node in one.instances if node.account}
-        quiet = accounts.quiet(connection, names, now=now)
-        silent = {name: "it did not answer lately" for name, alone in quiet.items() if alone}
-        return replace(work, calm=calm, kinds=kinds, silent=silent, shaky=quiet.keys())
-
     def _calm(
-        self, connection: sa.Connection, taken: Sequence[leases.Taken]
-    ) -> tuple[Mapping[str, Sequence[leases.Glance]], Mapping[str | None, observe.Kind]]:
-        """Those of which nothing needs to be known but what the clouds list, and the kinds of their instances."""
-        ready = [one.infra_id for one in taken if one.ready]
-        found = leases.glances(connection, ready) if ready else {}
+        self, connection: sa.Connection, claim: Claim, now: float
+    ) -> tuple[Mapping[str, Sequence[glances.Glance]], Mapping[str | None, observe.Kind]]:
+        """Those of which nothing needs to be known but what the clouds list, and the kinds of their instances.
+
+        What is on an account that missed an answer lately is not calm, since it matters who asks there, and when.
+        """
+        found = glances.take(connection, claim, now=now)
         kinds = self._observer.kinds(
             {glance.made_from for some in found.values() for glance in some if glance.made_from is not None},
-            lambda wanted: leases.implementations(connection, found, wanted),
+            lambda wanted: glances.implementations(connection, found, wanted),
         )
         listed = {made_from for made_from, kind in kinds.items() if kind.listed}
+        shaky = any(glance.shaky for some in found.values() for glance in some[:1])
+        apart = accounts.silent(connection).keys() if shaky else ()
         calm = {
             infra_id: some
             for infra_id, some in found.items()
-            if all(glance.settled and glance.made_from in listed for glance in some)
+            if all(glance.settled and glance.made_from in listed and glance.account not in apart for glance in some)
         }
         return calm, kinds
 
-    def _read(self, connection: sa.Connection, token: str, infra_ids: Collection[str]) -> Work:
-        """Everything of these infrastructures."""
+    def _read(
+        self,
+        connection: sa.Connection,
+        token: str,
+        infra_ids: Collection[str],
+        missed: Mapping[str, str],
+        now: float,
+    ) -> Work:
+        """Everything of these infrastructures, whose leases are ours."""
         leased = leases.read(connection, token, infra_ids) if infra_ids else ()
         keys = [(one.infra.infra_id, one.infra.generation) for one in leased]
         asked = [one.infra.infra_id for one in leased if one.asked]
+        names = {node.account for one in leased if one.shaky for node in one.instances if node.account}
+        quiet = accounts.quiet(connection, names - missed.keys(), now=now)
         return Work(
             leased=leased,
             descriptions=self._descriptions.load(connection, keys) if keys else {},
             requests=requests.of(connection, asked) if asked else {},
-            silent={},
-        )
-
-    def _look_closer(self, work: Work, token: str, infra_ids: Collection[str], answers: observe.Answers) -> Work:
-        """Something has changed in infrastructures that seemed calm: they are read, and looked at as the others."""
-        with self._store.read() as connection:
-            more = self._read(connection, token, infra_ids)
-        self._observer.look(self._looks(more), answers)
-        return replace(
-            work,
-            leased=[*work.leased, *more.leased],
-            descriptions={**work.descriptions, **more.descriptions},
-            requests={**work.requests, **more.requests},
+            silent={**{name: SILENT for name, alone in quiet.items() if alone}, **missed},
+            shaky=quiet.keys(),
         )
 
     def _observe(self, work: Work) -> observe.Answers:
-        glances = [glance for some in work.calm.values() for glance in some]
-        return self._observer.observe(self._looks(work), work.silent, glances, work.kinds)
+        glanced = [glance for some in work.calm.values() for glance in some]
+        return self._observer.observe(self._looks(work), work.silent, glanced, work.kinds)
 
     def _looks(self, work: Work) -> Sequence[observe.Look]:
         return [
@@ -241,18 +257,22 @@ class Enactor:
         }
         return record.Draft(leased=leased, assessed=seen, delta=delta, scaled=scaled, strays=strays)
 
+    def _confirm(
+        self, connection: sa.Connection, token: str, work: Work, found: Findings, began: float
+    ) -> Collection[str]:
+        """Those of the steady ones that were left alone meanwhile: their pass is over."""
+        if not found.steady:
+            return ()
+        now, wakes = self._now(), {infra_id: work.calm[infra_id][0].wake for infra_id in found.steady}
+        return glances.confirm(connection, token, wakes, now=now, duration=now - began)
+
     def _record(
-        self,
-        connection: sa.Connection,
-        token: str,
-        taken: Sequence[leases.Taken],
-        found: Findings,
-        began: float,
-    ) -> tuple[list[instance.Operation], Sequence[Claim]]:
-        now, wakes = self._now(), {one.infra_id: one.wake for one in taken}
-        released = leases.release(connection, token, wakes)
+        self, connection: sa.Connection, token: str, taken: Collection[str], found: Findings, began: float
+    ) -> tuple[Sequence[instance.Operation], Sequence[Claim]]:
+        now = self._now()
+        released = leases.release(connection, token, taken)
         intents: list[instance.Operation] = []
-        outcomes = [schedule.Outcome(infra_id=one, wake_seen=wakes[one], steady=True) for one in found.steady]
+        outcomes = []
         for draft in found.drafts:
             ours = released.get(draft.leased.infra.infra_id)
             if ours is None:

@@ -27,6 +27,8 @@ MISSES = 2
 SILENCE = 30.0
 
 
+#: Some account missed an answer lately. Looked at once a statement, not for each row: few ever miss one.
+SHAKY = sa.exists().where(_A.c.misses > 0)
 _SILENT = sa.select(_A.c.account, _A.c.silent_until).where(_A.c.misses > 0)
 
 

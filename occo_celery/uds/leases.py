@@ -1,20 +1,19 @@
-"""Leases: what a pass takes before it looks, reads under, and gives back in the transaction that records it.
+"""Leases: what a pass takes before it reads and plans, and gives back in the transaction that records it.
 
-Most infrastructures are as they should be and stay so: of those a pass reads a glance, of the others everything.
+Of infrastructures that are as they should be a glance is enough, which needs none: see glances.py.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
-from occo_celery.model import instance, status
+from occo_celery.model import instance
 from occo_celery.model.message import Claim
-from occo_celery.uds import rows, tables
+from occo_celery.uds import accounts, rows, tables
 from occo_celery.uds.infrastructures import Infrastructure
 from occo_celery.uds.schedule import Released, Row
 from occo_celery.uds.sets import among
@@ -22,33 +21,7 @@ from occo_celery.uds.sets import among
 _I = tables.infrastructures
 _S = tables.schedule
 _N = tables.nodes
-_A = tables.accounts
 _Q = tables.requests
-_NOW = sa.bindparam("now", type_=tables.Time)
-
-
-class Taken(NamedTuple):
-    """An infrastructure whose lease was taken. ready: the last pass found all as it should be, and nothing has been
-    asked for since: no request is waiting, and no row of its instances has come or gone."""
-
-    infra_id: str
-    wake: int
-    ready: bool
-
-
-class Glance(NamedTuple):
-    """An instance of a ready infrastructure: what must be seen again for it to be as it was. settled: by its row it
-    is ready, and nothing is held against it. shaky: some account missed an answer lately. addresses: JSON as it is
-    stored. made_from: stands for its implementation, the same for all that have the same one."""
-
-    infra_id: str
-    node_id: str
-    settled: bool
-    shaky: bool
-    account: str
-    instance_id: str
-    addresses: str
-    made_from: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,67 +42,28 @@ _ASKED = sa.tuple_(_I.c.infra_id, _I.c.attach_epoch).in_(
         among(_S.c.infra_id, "infra_ids"), _S.c.claim_token == sa.bindparam("token")
     )
 )
+#: Nobody makes a pass of it, and one may be made. Needs the parameter ``now``.
+FREE = sa.and_(
+    sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= sa.bindparam("now", type_=tables.Time)),
+    _I.c.phase == instance.Phase.SUBMITTED.value,
+    _I.c.suspended.is_(False),
+)
 _TAKE = (
     _I.update()
-    .where(
-        sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),
-        _I.c.phase == instance.Phase.SUBMITTED.value,
-        _I.c.suspended.is_(False),
-        _ASKED,
-    )
+    .where(FREE, _ASKED)
     .values(pass_token=sa.bindparam("taken"), lease_until=sa.bindparam("until"))
-    .returning(_I.c.infra_id, _I.c.wake, _I.c.ready_since)  # not "is not null": SQLite says it always is not, here
+    .returning(_I.c.infra_id, _I.c.wake)
 )
 
 
-def take(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Sequence[Taken]:
-    """Take the leases of a claim's infrastructures, as many as are free and still asked for.
+def take(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Mapping[str, int]:
+    """Take the leases of a claim's infrastructures, as many as are free and still asked for; returns the wake
+    counter of each, by infra_id.
 
     The condition on attach_epoch is evaluated on the locked row: a detach that commits meanwhile is seen.
     """
     parameters = {"token": claim.token, "infra_ids": claim.infra_ids, "now": now, "taken": pass_token, "until": until}
-    taken = connection.execute(_TAKE, parameters).all()
-    return [Taken(infra_id, wake, ready=since is not None) for infra_id, wake, since in taken]
-
-
-_SETTLED = sa.and_(
-    _N.c.lifecycle == instance.Lifecycle.RUNNING.value,
-    _N.c.status == status.NodeStatus.READY.value,
-    _N.c.reason_code == "ready",
-    *(column.is_(None) for column in (_N.c.outdated, _N.c.failing_since, _N.c.missing_since, _N.c.lost_at)),
-)
-_SHAKY = sa.exists().where(_A.c.misses > 0)  # looked at once a statement, not for each row: few ever miss one
-_GLANCES = sa.select(
-    _N.c.infra_id,
-    _N.c.node_id,
-    _SETTLED,
-    _SHAKY,
-    _N.c.account,
-    _N.c.instance_id,
-    sa.cast(_N.c.addresses, sa.Text),
-    _N.c.implementation_hash,
-).where(among(_N.c.infra_id, "infra_ids"))
-
-
-def glances(connection: sa.Connection, infra_ids: Collection[str]) -> Mapping[str, Sequence[Glance]]:
-    """The instances of ready infrastructures, by infra_id; one that has none is left out."""
-    found: dict[str, list[Glance]] = {}
-    for row in connection.execute(_GLANCES, {"infra_ids": infra_ids}).all():
-        found.setdefault(row[0], []).append(Glance._make(row))
-    return found
-
-
-_IMPLEMENTATIONS = sa.select(_N.c.implementation_hash, sa.cast(_N.c.implementation, sa.Text)).where(
-    among(_N.c.infra_id, "infra_ids"), among(_N.c.implementation_hash, "wanted")
-)
-
-
-def implementations(
-    connection: sa.Connection, infra_ids: Collection[str], wanted: Collection[str]
-) -> Mapping[str, Mapping[str, Any]]:
-    """What instances of these infrastructures were made from, by the ``made_from`` of a glance."""
-    found = connection.execute(_IMPLEMENTATIONS, {"infra_ids": infra_ids, "wanted": wanted}).all()
-    return {key: json.loads(text) for key, text in dict(tuple(row) for row in found).items()}
+    return dict(tuple(row) for row in connection.execute(_TAKE, parameters))
 
 
 _READ = (
@@ -137,7 +71,7 @@ _READ = (
         *(column.label(f"infra_{column.name}") for column in _I.c),
         *(column.label(f"row_{column.name}") for column in _S.c),
         sa.exists().where(_Q.c.infra_id == _I.c.infra_id).label("asked"),
-        _SHAKY.label("shaky"),
+        accounts.SHAKY.label("shaky"),
     )
     .select_from(_I.join(_S, _S.c.infra_id == _I.c.infra_id))
     .where(among(_I.c.infra_id, "infra_ids"), _I.c.pass_token == sa.bindparam("token"))

@@ -1,9 +1,9 @@
 """The schedule: one row a managed infrastructure. Who may make a pass, and when the next one is due.
 
 A row is *claimed* by whoever publishes it (beat, or a wake-up): its claim_token travels in the message. A pass takes
-the infrastructure's lease (leases.py) only with a current claim_token, and its end takes the token away: a late,
-doubled or redelivered message finds nothing to do. A claim whose message was lost is published again when the row is
-next due, under the same token, so that a message that was only late is still good.
+the infrastructure's lease (leases.py), or a glance at it (glances.py), only with a current claim_token, and its end
+takes the token away: a late, doubled or redelivered message finds nothing to do. A claim whose message was lost is
+published again when the row is next due, under the same token, so that a message that was only late is still good.
 """
 
 from __future__ import annotations
@@ -256,17 +256,15 @@ def _ended(**values: Any) -> dict[str, Any]:
 # was made, and found all steady, puts that off. What was suspended meanwhile is not due, whatever a pass found.
 _RESTS = _S.c.next_due >= NEVER
 _GROWS = sa.and_(_S.c.longest > _S.c.interval, sa.not_(_RESTS))
-_STEADY = (
-    _S.update()
-    .where(among(_S.c.infra_id, "infra_ids"))
-    .values(
-        **_ended(
-            last_error=None,
-            next_due=sa.case((_GROWS, following(_NOW, _S.c.pace)), else_=_S.c.next_due),
-            pace=sa.case((_S.c.pace * 2 < _S.c.longest, _S.c.pace * 2), else_=_S.c.longest),
-        )
+#: Notes that a pass found all steady; needs the parameters ``now`` and ``duration``.
+STEADY = _S.update().values(
+    **_ended(
+        last_error=None,
+        next_due=sa.case((_GROWS, following(_NOW, _S.c.pace)), else_=_S.c.next_due),
+        pace=sa.case((_S.c.pace * 2 < _S.c.longest, _S.c.pace * 2), else_=_S.c.longest),
     )
 )
+_STEADY = STEADY.where(among(_S.c.infra_id, "infra_ids"))
 _ENDED = _S.update().where(among(_S.c.infra_id, "infra_ids")).values(**_ended(last_error=None, pace=_S.c.interval))
 _WHEN = sa.bindparam("when", type_=tables.Time)
 _SOONER = sa.case((sa.or_(_S.c.next_due <= _WHEN, _RESTS), _S.c.next_due), else_=_WHEN)

@@ -13,6 +13,7 @@ LIFE = "tests/integration/core/test_life.py"
 MAPPINGS = "tests/integration/core/test_mappings.py"
 CHANGES = "tests/integration/core/test_changes.py"
 SCHEDULE = "tests/integration/uds/test_schedule.py"
+GLANCES = "tests/integration/uds/test_glances.py"
 PLANNER = "tests/unit/planner"
 CONFIRM = "tests/unit/enactor"
 SILENCE = "tests/integration/core/test_silence.py"
@@ -440,10 +441,42 @@ MUTANTS = (
     Mutant(
         guard="glance",
         name="a glance is enough also for what is not ready",
-        file="enactor/passes.py",
-        old="for one in taken if one.ready]",
-        new="for one in taken]",
+        file="uds/glances.py",
+        old="        _I.c.ready_since.is_not(None),\n",
+        new="",
         hunts=((CHANGES, ""),),
+    ),
+    Mutant(
+        guard="9",
+        name="a wake-up during a glance is swallowed",
+        file="uds/glances.py",
+        old="_I.c.wake == sa.cast(_SEEN.c.value, sa.BigInteger), ",
+        new="",
+        hunts=((GUARDS, "test_9"),),
+    ),
+    Mutant(
+        guard="glance",
+        name="a pass that another is making ends with a glance",
+        file="uds/glances.py",
+        old="sa.BigInteger), leases.FREE)",
+        new="sa.BigInteger))",
+        hunts=((GLANCES, "another_is_at"),),
+    ),
+    Mutant(
+        guard="glance",
+        name="a glance ends a claim that came after it",
+        file="uds/glances.py",
+        old='sa.select(_UNDISTURBED.c.infra_id)), _S.c.claim_token == sa.bindparam("token")',
+        new="sa.select(_UNDISTURBED.c.infra_id))",
+        hunts=((GLANCES, "came_after"),),
+    ),
+    Mutant(
+        guard="silence",
+        name="a glance asks an account that does not answer",
+        file="enactor/passes.py",
+        old=" and glance.account not in apart",
+        new="",
+        hunts=((SILENCE, ""), (LIFE, "silent")),
     ),
     Mutant(
         guard="glance",

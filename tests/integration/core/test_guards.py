@@ -265,6 +265,8 @@ def test_8_a_pass_that_was_overtaken_writes_nothing(world: World, monkeypatch: p
 def test_9_a_wake_up_during_a_pass_makes_another_follow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     infra_id = world.manager.add(ONE)
     world.run(5)
+    with world.system.store.write() as connection:  # or a glance would be enough
+        infrastructures.change(connection, infra_id, ready_since=None)
     observe = world.system.enactor._observe
 
     def woken_meanwhile(work: Any) -> Any:
@@ -279,6 +281,29 @@ def test_9_a_wake_up_during_a_pass_makes_another_follow(world: World, monkeypatc
     assert isinstance(claim, Claim)
     world.system.enactor.run(claim)
     assert len(world.messages) == 1
+
+
+def test_9_what_is_asked_for_during_a_glance_is_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own message is lost; the pass that has glanced finds that it has been woken, and looks closer."""
+    infra_id = world.manager.add(
+        {"infra_name": "one", "nodes": [{"name": "a", "type": "t", "scaling": {"min": 1, "max": 2}}]}
+    )
+    world.run(5)
+    observe = world.system.enactor._observe
+
+    def asked_meanwhile(work: Any) -> Any:
+        assert list(work.calm) == [infra_id]
+        monkeypatch.setattr(world.system.enactor, "_observe", observe)
+        world.manager.scale_to(infra_id, "a", 2)
+        world.messages.clear()
+        return observe(work)
+
+    monkeypatch.setattr(world.system.enactor, "_observe", asked_meanwhile)
+    with world.system.store.write() as connection:
+        claim = schedule.wake(connection, infra_id, now=world.now(), token="v")
+    assert isinstance(claim, Claim)
+    assert world.system.enactor.run(claim) == 1
+    assert len(all_nodes(world, infra_id)) == 2
 
 
 def test_10_detach_waits_for_a_call_that_is_under_way(world: World) -> None:

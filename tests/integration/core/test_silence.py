@@ -13,7 +13,7 @@ from occo_celery.infraprocessor.hearing import Hearing
 from occo_celery.model import instance
 from occo_celery.plugins.resourcehandler import simulated
 from occo_celery.plugins.resourcehandler.simulated_cloud import SimulatedCloud
-from occo_celery.uds import accounts, definitions, operations
+from occo_celery.uds import accounts, definitions, nodes, operations, schedule
 from tests.world import World
 
 MakeWorld = Callable[..., World]
@@ -71,6 +71,49 @@ def detached(world: World, infra_id: str) -> None:
     """Detach without waiting for what has begun."""
     with pytest.raises(errors.StillRunning):
         world.manager.stop_provisioning(infra_id, wait_timeout=0)
+
+
+# --- passes -------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_ready_on_an_account_that_has_gone_silent_is_not_looked_for(make_world: MakeWorld) -> None:
+    """Not by a glance either; elsewhere a glance stays enough."""
+    world = make_world()
+    ill, well = two(world)
+    there, elsewhere = (world.manager.add(infra(name, name=name)) for name in ("ill", "well"))
+    for infra_id in (there, elsewhere):
+        ready(world, infra_id, 1)
+    world.run(10)  # passes have said that they are
+    silence(world, ill)
+    before = calls(ill), calls(well)
+    for infra_id in (there, elsewhere):
+        with world.system.store.write() as connection:
+            claim = schedule.wake(connection, infra_id, now=world.now(), token=infra_id)
+        assert claim is not None
+        assert world.system.enactor.run(claim) == 1
+    assert (calls(ill), calls(well)) == (before[0], before[1] + 1)
+    assert (world.states(there), world.states(elsewhere)) == (["unknown"], ["ready"])
+
+
+def test_an_account_that_does_not_answer_a_glance_is_not_asked_again_in_that_pass(make_world: MakeWorld) -> None:
+    world = make_world()
+    ill, _ = two(world)
+    infra_id = world.manager.add(infra("ill"))
+    ready(world, infra_id, 1)
+    world.run(10)
+    ill.set(silent=True)
+    before = calls(ill)
+    with world.system.store.write() as connection:
+        claim = schedule.wake(connection, infra_id, now=world.now(), token="w")
+    assert claim is not None
+    assert world.system.enactor.run(claim) == 1
+    assert calls(ill) == before + 1
+    assert world.states(infra_id) == ["unknown"]
+    with world.system.store.read() as connection:
+        (node,) = nodes.of(connection, infra_id)
+        assert "does not answer" in node.reason.text()
+        (one,) = [one for one in accounts.known(connection) if one.account == account(world, "ill")]
+    assert one.misses == 1
 
 
 # --- drops --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from occo_celery import errors
-from occo_celery.uds import leases, migrate, nodes, schedule, tables, version
+from occo_celery.uds import glances, infrastructures, migrate, nodes, schedule, tables, version
 from occo_celery.uds.store import Store
 from tests import databases, older
 from tests.integration.uds.test_schedule import managed
@@ -36,7 +36,7 @@ def test_an_interval_from_before_the_upgrade_stays_as_it_is(store: Store) -> Non
 
 
 def test_what_instances_were_made_from_before_the_upgrade_is_told_apart(store: Store) -> None:
-    managed(store, "i")
+    claim = managed(store, "i")
     implementations = {"n1": {"resource": {"type": "x"}}, "n2": {"resource": {"type": "y"}}, "n3": None}
     with store.write() as connection:
         nodes.insert(connection, "i", dict.fromkeys(implementations, "a"), now=0.0)
@@ -44,14 +44,15 @@ def test_what_instances_were_made_from_before_the_upgrade_is_told_apart(store: S
             connection.execute(
                 tables.nodes.update().where(tables.nodes.c.node_id == node_id).values(implementation=told)
             )
+        infrastructures.change(connection, "i", ready_since=0.0)
         older.go_back(connection, "0006")
     assert migrate.upgrade(store) == migrate.head()
     assert migrate.differences(store) == []
     with store.read() as connection:
-        found = {one.node_id: one.made_from for one in leases.glances(connection, ["i"])["i"]}
+        found = {one.node_id: one.made_from for one in glances.take(connection, claim, now=1.0)["i"]}
         assert found.pop("n3") is None
         for node_id, made_from in found.items():
-            assert leases.implementations(connection, ["i"], [made_from]) == {made_from: implementations[node_id]}
+            assert glances.implementations(connection, ["i"], [made_from]) == {made_from: implementations[node_id]}
     assert len(set(found.values())) == 2
 
 

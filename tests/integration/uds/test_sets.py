@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from occo_celery.model.message import Claim
-from occo_celery.uds import accounts, leases, operations, schedule, tables
+from occo_celery.uds import accounts, glances, leases, operations, schedule, tables
 from occo_celery.uds.sets import among
 from occo_celery.uds.store import Store
 from tests.integration.uds.test_schedule import managed
@@ -34,7 +34,8 @@ STATEMENTS: dict[str, Callable[[sa.Connection], Any]] = {
     "take": lambda connection: leases.take(
         connection, Claim(token="t", infra_ids=("i", "k")), now=1.0, until=2.0, pass_token="p"
     ),
-    "glances": lambda connection: leases.glances(connection, IDS),
+    "glances": lambda connection: glances.take(connection, Claim(token="t", infra_ids=("i", "k")), now=1.0),
+    "confirm": lambda connection: glances.confirm(connection, "t", {"i": 1, "k": 2}, now=1.0, duration=0.1),
     "read": lambda connection: leases.read(connection, "p", IDS),
     "release": lambda connection: leases.release(connection, "p", IDS),
     "standings": lambda connection: accounts.standings(connection, ["one"], since=1.0, most=lambda *_: 5),
@@ -74,7 +75,7 @@ def test_rows_are_found_by_key_however_many_there_are(store: Store, name: str) -
     for plan in found:
         lines = plan.splitlines()
         # What the statement itself has found; and accounts, which are few (once a statement, not for each row).
-        ours = ("SCAN json_each", "SCAN due", "SCAN anon_1", "SCAN accounts")
+        ours = ("SCAN json_each", "SCAN wakes", "SCAN due", "SCAN anon_1", "SCAN accounts")
         assert not [line for line in lines if line.startswith("SCAN ") and not line.startswith(ours)], plan
         assert not [line for line in lines if "Seq Scan" in line and "on accounts" not in line], plan
         if name.startswith("claim"):  # in a large table PostgreSQL would go through all of it to join

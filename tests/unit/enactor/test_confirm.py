@@ -12,13 +12,13 @@ from occo_celery.model import observation
 from occo_celery.model.status import NodeStatus, Reason
 from occo_celery.planner import assess
 from occo_celery.plugins.resourcehandler import base
-from occo_celery.uds.leases import Glance
+from occo_celery.uds.glances import Glance
 from tests.unit.planner import making
 
 NOW = 5000.0
 READY = making.an_instance(1, "a", "ready", account="one", addresses=("10.0.0.1",))
 ADDRESSES = json.dumps(["10.0.0.1"])
-GLANCE = Glance(READY.infra_id, READY.node_id, True, False, "one", str(READY.instance_id), ADDRESSES, "made")
+GLANCE = Glance(READY.infra_id, 0, READY.node_id, True, False, "one", str(READY.instance_id), ADDRESSES, "made")
 
 
 @st.composite
