@@ -16,6 +16,7 @@ from benchmarks.place import Place, place, until
 from benchmarks.population import populate
 from benchmarks.worker import NOTHING
 from occo_celery import dispatch
+from occo_celery.cli import programs
 from occo_celery.uds import schedule
 
 QUEUE = "passes"
@@ -26,7 +27,8 @@ def start_worker(here: Place) -> subprocess.Popen[bytes]:
     """A worker of passes as `occo worker passes` makes it, with the task that does nothing; it has its first message
     behind it."""
     here.environment["PYTHONPATH"] = str(ROOT)
-    options = ["-Q", QUEUE, "-P", "prefork", "-c", "2", "-E", "--without-mingle", "--without-gossip"]
+    pool, processes = programs.POOLS[programs.Queue.PASSES]
+    options = ["-Q", QUEUE, "-P", pool, "-c", str(processes), "-E", "--without-mingle", "--without-gossip"]
     command = [sys.executable, "-m", "celery", "-A", "benchmarks.worker", "worker"]
     return here.start(*options, "--loglevel", "WARNING", command=command)
 

@@ -22,8 +22,9 @@ class Queue(enum.StrEnum):
     INSTRUCTIONS = "instructions"
 
 
-#: How each program works off its queue: the kind of pool, and how many tasks at a time.
-POOLS = {Queue.PASSES: ("prefork", 2), Queue.INSTRUCTIONS: ("threads", 16)}
+#: How each program works off its queue: the kind of pool, and how many tasks at a time. Passes take turns at the
+#: processor, but half of the time one waits: for a cloud, the database's disk, or its next message.
+POOLS = {Queue.PASSES: ("prefork", 4), Queue.INSTRUCTIONS: ("threads", 16)}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,7 +53,7 @@ def worker(
     call: typer.Context,
     queue: Annotated[Queue, typer.Argument(help="What it works on.")],
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time; 2 for passes, else 16.")
+        int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time; 4 for passes, else 16.")
     ] = None,
     json: context.Json = False,
 ) -> None:

@@ -236,7 +236,7 @@ def test_masked(url: str, shown: str) -> None:
 
 def test_what_a_worker_is_told() -> None:
     told = programs.worker_options(programs.Queue.PASSES, None)
-    assert (told["queues"], told["pool_cls"], told["concurrency"]) == (["passes"], "prefork", 2)
+    assert (told["queues"], told["pool_cls"], told["concurrency"]) == (["passes"], "prefork", 4)
     assert told["task_events"], "Flower would not see them"
     assert told["hostname"].startswith("passes-")
     told = programs.worker_options(programs.Queue.INSTRUCTIONS, 3)
