@@ -22,9 +22,10 @@ from occo_celery.uds.sets import among, chosen
 _I = tables.infrastructures
 _S = tables.schedule
 
-#: The least time between two passes of one infrastructure, seconds; and how much of the last one's duration.
+#: The least time from the beginning of a pass to that of the next one of the same infrastructure, seconds; and how
+#: many times the duration of the first.
 LEAST_GAP = 0.02
-GAP_OF_DURATION = 1.0
+GAP_OF_DURATION = 2.0
 #: The time at which what is suspended is due, seconds since the epoch.
 NEVER = 1e12
 
@@ -237,8 +238,10 @@ def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: floa
     row = connection.execute(_CLAIM_ONE, {"id": infra_id, "token": token, "now": now}).first()
     if row is None:
         return None
-    gap = max(LEAST_GAP, GAP_OF_DURATION * row.last_duration)
-    after = max(0.0, row.last_pass + gap - now) if row.last_pass is not None else 0.0
+    after = 0.0
+    if row.last_pass is not None:
+        began, gap = row.last_pass - row.last_duration, max(LEAST_GAP, GAP_OF_DURATION * row.last_duration)
+        after = max(0.0, began + gap - now)
     return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after, name=name)
 
 

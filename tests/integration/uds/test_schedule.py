@@ -48,14 +48,20 @@ def lease(store: Store, claim: Claim, token: str = "p", now: float = NOW) -> int
 
 
 def release(
-    store: Store, token: str = "p", now: float = NOW, *, look: float | None = None, steady: bool = False
+    store: Store,
+    token: str = "p",
+    now: float = NOW,
+    *,
+    look: float | None = None,
+    steady: bool = False,
+    took: float = 0.0,
 ) -> list[str]:
     with store.write() as connection:
         released = leases.release(connection, token, everything(connection))
         outcomes = [
             schedule.Outcome(infra_id=infra_id, wake_seen=0, look_again=look, steady=steady) for infra_id in released
         ]
-        woken = schedule.finish(connection, outcomes, released, now=now, duration=0.0)
+        woken = schedule.finish(connection, outcomes, released, now=now, duration=took)
     return [one.infra_id for one in woken]
 
 
@@ -104,13 +110,16 @@ def test_a_wake_up_during_a_pass_is_not_swallowed(store: Store) -> None:
     assert release(store) == ["i"]
 
 
-def test_a_wake_up_is_a_claim_and_keeps_the_gap(store: Store) -> None:
+@pytest.mark.parametrize(("took", "gap"), [(0.0, 0.02), (0.007, 0.013), (0.015, 0.015), (3.0, 3.0)])
+def test_a_wake_up_is_a_claim_and_keeps_the_gap(store: Store, took: float, gap: float) -> None:
+    """From the beginning of the last pass: 20 ms at least, and twice what it took."""
     lease(store, managed(store, "i"))
-    release(store)
-    with store.write() as connection:
-        claim = schedule.wake(connection, "i", now=NOW, token="w")
-    assert claim is not None
-    assert claim.after >= schedule.LEAST_GAP
+    release(store, took=took)
+    for since, after in ((0.0, gap), (gap + 0.001, 0.0)):
+        with store.write() as connection:
+            claim = schedule.wake(connection, "i", now=NOW + since, token="w")
+        assert claim is not None
+        assert claim.after == pytest.approx(after, abs=1e-5)
     assert lease(store, claim) == 1
 
 
