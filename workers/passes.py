@@ -1,4 +1,4 @@
-"""Passes: ``celery -A workers.passes worker -Q passes -c 2 -E``; `occo worker passes` does the same."""
+"""Passes: ``celery -A workers.passes worker -Q passes -c 4 -E``; `occo worker passes` does the same."""
 
 from __future__ import annotations
 

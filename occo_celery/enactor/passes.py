@@ -3,7 +3,8 @@
 A set of one is the ordinary case. Two transactions, nothing held between them but leases; whatever dies in between
 is repaired by the next pass. The failure of one infrastructure touches no other of its set.
 
-Of what was ready a glance comes first, without a lease (uds/glances.py); if that finds anything, the lease follows.
+Of what was ready a glance comes first, without a lease (uds/glances.py); if that finds anything, a round with one
+follows.
 """
 
 from __future__ import annotations
@@ -113,11 +114,11 @@ class Enactor:
         that did not answer. closely: no glances. missed: accounts that did not answer just now, and why."""
         token, began = self._new_id(), self._now()
         with self._store.write() as connection:
-            calm, kinds = ({}, {}) if closely else self._calm(connection, claim, began)
+            calm, kinds = ({}, {}) if closely else self._calm(connection, claim)
             others = replace(claim, infra_ids=tuple(one for one in claim.infra_ids if one not in calm))
             until = began + self._limits.lease
             taken = (
-                leases.take(connection, others, now=began, until=until, pass_token=token) if others.infra_ids else {}
+                leases.take(connection, others, now=began, until=until, pass_token=token) if others.infra_ids else ()
             )
             if not calm and not taken:
                 return 0, (), {}
@@ -143,13 +144,13 @@ class Enactor:
         return Findings(steady=steady, drafts=drafts, answers=answers, opened=judgement.opened, now=now)
 
     def _calm(
-        self, connection: sa.Connection, claim: Claim, now: float
+        self, connection: sa.Connection, claim: Claim
     ) -> tuple[Mapping[str, Sequence[glances.Glance]], Mapping[str | None, observe.Kind]]:
         """Those of which nothing needs to be known but what the clouds list, and the kinds of their instances.
 
         What is on an account that missed an answer lately is not calm, since it matters who asks there, and when.
         """
-        found = glances.take(connection, claim, now=now)
+        found = glances.take(connection, claim)
         kinds = self._observer.kinds(
             {glance.made_from for some in found.values() for glance in some if glance.made_from is not None},
             lambda wanted: glances.implementations(connection, found, wanted),

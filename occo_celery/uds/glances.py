@@ -46,6 +46,8 @@ _SETTLED = sa.and_(
     _N.c.reason_code == "ready",
     *(column.is_(None) for column in (_N.c.outdated, _N.c.failing_since, _N.c.missing_since, _N.c.lost_at)),
 )
+# A lease that has run out is taken over by a pass with one: its holder may only be slow, and must find it lost.
+_LEFT_ALONE = sa.and_(leases.LIVES, _I.c.pass_token.is_(None))
 _GLANCES = (
     sa.select(
         _N.c.infra_id,
@@ -66,21 +68,21 @@ _GLANCES = (
     .where(
         among(_I.c.infra_id, "infra_ids"),
         _I.c.ready_since.is_not(None),
-        leases.FREE,
+        _LEFT_ALONE,
         _S.c.claim_token == sa.bindparam("token"),
     )
 )
 
 
-def take(connection: sa.Connection, claim: Claim, *, now: float) -> Mapping[str, Sequence[Glance]]:
+def take(connection: sa.Connection, claim: Claim) -> Mapping[str, Sequence[Glance]]:
     """The instances of those of a claim's infrastructures that the last pass found ready and of which nothing has
     been asked since (no request is waiting, and no row of their instances has come or gone), by infra_id.
 
-    One that has none is left out, as are those whose lease is not free, or that are not asked for any more.
+    One that has none is left out, as are those that somebody has, or had, a lease of, or that are not asked for any
+    more.
     """
     found: dict[str, list[Glance]] = {}
-    parameters = {"infra_ids": claim.infra_ids, "token": claim.token, "now": now}
-    for row in connection.execute(_GLANCES, parameters).all():
+    for row in connection.execute(_GLANCES, {"infra_ids": claim.infra_ids, "token": claim.token}).all():
         found.setdefault(row[0], []).append(Glance._make(row))
     return found
 
@@ -103,8 +105,8 @@ _SEEN = numbered("wakes")
 _UNDISTURBED = (
     sa.select(_I.c.infra_id)
     .select_from(_SEEN.join(_I, _I.c.infra_id == _SEEN.c.key))
-    .where(_I.c.wake == sa.cast(_SEEN.c.value, sa.BigInteger), leases.FREE)
-    .order_by(_I.c.infra_id)  # everybody locks them in this order
+    .where(_I.c.wake == sa.cast(_SEEN.c.value, sa.BigInteger), _LEFT_ALONE)
+    .order_by(_I.c.infra_id)
     .with_for_update(read=True, of=_I)
     .cte("undisturbed")
 )
@@ -117,7 +119,7 @@ def confirm(
     connection: sa.Connection, token: str, wakes: Mapping[str, int], *, now: float, duration: float
 ) -> Collection[str]:
     """Note that these infrastructures are as they were, as far as they are still asked for under the claim's token,
-    nobody has asked for another pass since the glance (wakes: the counters as they were then), and nobody is making
-    one. Returns those."""
+    nobody has asked for another pass since the glance (wakes: the counters as they were then), and nobody has a
+    lease. Returns those."""
     parameters = {"token": token, "wakes": wakes, "now": now, "duration": duration}
     return set(connection.execute(_CONFIRM, parameters).scalars())

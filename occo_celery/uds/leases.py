@@ -42,28 +42,24 @@ _ASKED = sa.tuple_(_I.c.infra_id, _I.c.attach_epoch).in_(
         among(_S.c.infra_id, "infra_ids"), _S.c.claim_token == sa.bindparam("token")
     )
 )
-#: Nobody makes a pass of it, and one may be made. Needs the parameter ``now``.
-FREE = sa.and_(
-    sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= sa.bindparam("now", type_=tables.Time)),
-    _I.c.phase == instance.Phase.SUBMITTED.value,
-    _I.c.suspended.is_(False),
-)
+#: Passes may be made of it.
+LIVES = sa.and_(_I.c.phase == instance.Phase.SUBMITTED.value, _I.c.suspended.is_(False))
+_FREE = sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= sa.bindparam("now", type_=tables.Time))
 _TAKE = (
     _I.update()
-    .where(FREE, _ASKED)
+    .where(_FREE, LIVES, _ASKED)
     .values(pass_token=sa.bindparam("taken"), lease_until=sa.bindparam("until"))
-    .returning(_I.c.infra_id, _I.c.wake)
+    .returning(_I.c.infra_id)
 )
 
 
-def take(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Mapping[str, int]:
-    """Take the leases of a claim's infrastructures, as many as are free and still asked for; returns the wake
-    counter of each, by infra_id.
+def take(connection: sa.Connection, claim: Claim, *, now: float, until: float, pass_token: str) -> Collection[str]:
+    """Take the leases of a claim's infrastructures, as many as are free and still asked for; returns those.
 
     The condition on attach_epoch is evaluated on the locked row: a detach that commits meanwhile is seen.
     """
     parameters = {"token": claim.token, "infra_ids": claim.infra_ids, "now": now, "taken": pass_token, "until": until}
-    return dict(tuple(row) for row in connection.execute(_TAKE, parameters))
+    return connection.execute(_TAKE, parameters).scalars().all()
 
 
 _READ = (
@@ -118,8 +114,8 @@ _RELEASE = (
 def release(connection: sa.Connection, pass_token: str, infra_ids: Collection[str]) -> Mapping[str, Released]:
     """Give the leases back; returns, by infra_id, those that were still ours.
 
-    The first statement of the recording transaction: the rows stay locked until it ends, so what is written after
-    it is fenced by the token.
+    The first statement of the transaction that records what was planned: the rows stay locked until it ends, so what
+    is written after it is fenced by the token.
     """
     ended = connection.execute(_RELEASE, {"token": pass_token, "infra_ids": infra_ids}).all()
     return {

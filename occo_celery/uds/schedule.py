@@ -208,7 +208,7 @@ _CLAIM_ONE = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An infrastructure that a pass was asked for. free: nobody is making one, so the claim is to be published."""
+    """An infrastructure that a pass was asked for. free: nobody has its lease, so the claim is to be published."""
 
     infra_id: str
     name: str

@@ -22,7 +22,7 @@ Time = sa.Double
 Id = sa.String(64)
 Word = sa.String(32)
 
-#: Rows that every pass writes: PostgreSQL puts the new version beside the old one, without touching indexes, where a
+#: Rows that passes write: PostgreSQL puts the new version beside the old one, without touching indexes, where a
 #: page has room and no column with an index changes.
 ROOM: dict[str, Any] = {"postgresql_with": {"fillfactor": 50}}
 
@@ -41,7 +41,7 @@ infrastructures = sa.Table(
     sa.Column("ready_since", Time),
     # Raised by attach and by detach: an intent of another epoch is not begun any more.
     sa.Column("attach_epoch", sa.Integer, nullable=False, default=0),
-    # Raised by whoever wants a pass now; a pass that sees it grown is followed by another.
+    # Raised by whoever wants a pass now; a pass that sees it grown is followed by another, a glance by a closer look.
     sa.Column("wake", sa.BigInteger, nullable=False, default=0),
     sa.Column("pass_token", Id),
     sa.Column("lease_until", Time),

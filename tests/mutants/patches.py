@@ -458,9 +458,17 @@ MUTANTS = (
         guard="glance",
         name="a pass that another is making ends with a glance",
         file="uds/glances.py",
-        old="sa.BigInteger), leases.FREE)",
+        old="sa.BigInteger), _LEFT_ALONE)",
         new="sa.BigInteger))",
         hunts=((GLANCES, "another_is_at"),),
+    ),
+    Mutant(
+        guard="8",
+        name="a glance passes over a lease that has run out",
+        file="uds/glances.py",
+        old="sa.and_(leases.LIVES, _I.c.pass_token.is_(None))",
+        new="leases.LIVES",
+        hunts=((GUARDS, "test_8"),),
     ),
     Mutant(
         guard="glance",

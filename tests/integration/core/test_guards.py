@@ -12,7 +12,7 @@ from occo_celery.infraprocessor import claims
 from occo_celery.model import instance
 from occo_celery.model.message import Claim
 from occo_celery.plugins.resourcehandler import base
-from occo_celery.uds import infrastructures, nodes, operations, schedule
+from occo_celery.uds import infrastructures, leases, nodes, operations, schedule
 from tests.world import World
 
 ONE: dict[str, Any] = {"infra_name": "one", "nodes": [{"name": "a", "type": "t"}]}
@@ -260,6 +260,21 @@ def test_8_a_pass_that_was_overtaken_writes_nothing(world: World, monkeypatch: p
     monkeypatch.setattr(world.system.enactor, "_observe", detached_meanwhile)
     world.deliver(1)
     assert all_nodes(world, infra_id) == []
+
+
+def test_8_a_lease_that_ran_out_is_taken_over_though_a_glance_would_be_enough(world: World) -> None:
+    """Its holder is slow, and finds that what it decided is not to be written any more."""
+    infra_id = world.manager.add(ONE)
+    world.run(5)
+    now = world.now()
+    with world.system.store.write() as connection:
+        claim = schedule.wake(connection, infra_id, now=now, token="v")
+        assert claim is not None
+        assert leases.take(connection, claim, now=now, until=now + 30, pass_token="slow") == [infra_id]
+    world.run(60)
+    with world.system.store.write() as connection:
+        assert leases.release(connection, "slow", [infra_id]) == {}
+        assert infrastructures.get(connection, infra_id).pass_token is None
 
 
 def test_9_a_wake_up_during_a_pass_makes_another_follow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def ready(store: Store, infra_id: str = "i", **changes: Any) -> Claim:
 
 def glance_of(store: Store, claim: Claim) -> glances.Glance:
     with store.read() as connection:
-        ((glance,),) = glances.take(connection, claim, now=NOW).values()
+        ((glance,),) = glances.take(connection, claim).values()
     return glance
 
 
@@ -111,6 +111,7 @@ def test_what_is_not_as_it_should_be_is_not_settled(store: Store, changes: dict[
         {"suspended": True},
         {"phase": "tearing_down"},
         {"pass_token": "p", "lease_until": NOW + 1},
+        {"pass_token": "p", "lease_until": NOW - 100},
     ],
     ids=str,
 )
@@ -118,14 +119,14 @@ def test_nothing_is_read_of_what_is_not_ready_or_not_to_be_looked_at(store: Stor
     claim = ready(store)
     change(store, **changes)
     with store.read() as connection:
-        assert glances.take(connection, claim, now=NOW) == {}
+        assert glances.take(connection, claim) == {}
 
 
 def test_a_message_of_an_earlier_claim_reads_nothing(store: Store) -> None:
     claim = ready(store)
     with store.read() as connection:
-        assert glances.take(connection, replace(claim, token="another"), now=NOW) == {}
-        assert glances.take(connection, replace(claim, infra_ids=("j",)), now=NOW) == {}
+        assert glances.take(connection, replace(claim, token="another")) == {}
+        assert glances.take(connection, replace(claim, infra_ids=("j",))) == {}
 
 
 # --- how a pass ends with it ----------------------------------------------------------------------------------------
@@ -157,7 +158,14 @@ def test_a_wake_up_since_then_is_not_swallowed(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"pass_token": "p", "lease_until": NOW + 2}, {"suspended": True}, {"phase": "tearing_down"}], ids=str
+    "changes",
+    [
+        {"pass_token": "p", "lease_until": NOW + 2},
+        {"pass_token": "p", "lease_until": NOW - 100},
+        {"suspended": True},
+        {"phase": "tearing_down"},
+    ],
+    ids=str,
 )
 def test_what_another_is_at_or_nobody_may_be_at_is_not_ended(store: Store, changes: dict[str, Any]) -> None:
     claim = ready(store)

@@ -7,10 +7,11 @@ from occo_celery.uds.store import Store
 from tests.integration.uds.test_schedule import NOW, managed
 
 
-def test_a_lease_tells_the_counter_of_wake_ups(store: Store) -> None:
+def test_a_lease_is_given_back_by_its_token(store: Store) -> None:
     claim = managed(store, "i")
     with store.write() as connection:
-        assert leases.take(connection, claim, now=NOW, until=NOW + 30, pass_token="p") == {"i": 0}
+        assert leases.take(connection, claim, now=NOW, until=NOW + 30, pass_token="p") == ["i"]
+        assert leases.release(connection, "q", ["i"]) == {}
         assert leases.release(connection, "p", ["i", "other"]).keys() == {"i"}
 
 

@@ -49,7 +49,7 @@ def test_what_instances_were_made_from_before_the_upgrade_is_told_apart(store: S
     assert migrate.upgrade(store) == migrate.head()
     assert migrate.differences(store) == []
     with store.read() as connection:
-        found = {one.node_id: one.made_from for one in glances.take(connection, claim, now=1.0)["i"]}
+        found = {one.node_id: one.made_from for one in glances.take(connection, claim)["i"]}
         assert found.pop("n3") is None
         for node_id, made_from in found.items():
             assert glances.implementations(connection, ["i"], [made_from]) == {made_from: implementations[node_id]}

@@ -34,7 +34,7 @@ STATEMENTS: dict[str, Callable[[sa.Connection], Any]] = {
     "take": lambda connection: leases.take(
         connection, Claim(token="t", infra_ids=("i", "k")), now=1.0, until=2.0, pass_token="p"
     ),
-    "glances": lambda connection: glances.take(connection, Claim(token="t", infra_ids=("i", "k")), now=1.0),
+    "glances": lambda connection: glances.take(connection, Claim(token="t", infra_ids=("i", "k"))),
     "confirm": lambda connection: glances.confirm(connection, "t", {"i": 1, "k": 2}, now=1.0, duration=0.1),
     "read": lambda connection: leases.read(connection, "p", IDS),
     "release": lambda connection: leases.release(connection, "p", IDS),
