@@ -322,8 +322,8 @@ MUTANTS = (
         guard="lease",
         name="two passes of one infrastructure at once",
         file="uds/leases.py",
-        old="sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= _NOW),",
-        new="sa.true(),",
+        old='sa.or_(_I.c.lease_until.is_(None), _I.c.lease_until <= sa.bindparam("now", type_=tables.Time))',
+        new="sa.true()",
         hunts=((SCHEDULE, "doubled or stale"), (GUARDS, "test_8")),
     ),
     Mutant(
