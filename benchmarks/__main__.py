@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks import building, capacity, compiling, dispatch, interventions, lateness, measure, passes, planning
+from benchmarks import (
+    building,
+    capacity,
+    compiling,
+    dispatch,
+    interventions,
+    lateness,
+    measure,
+    passes,
+    planning,
+    shares,
+)
 
 
 def run(size: measure.Size) -> Iterator[measure.Figure]:
-    for one in (compiling, passes, planning, dispatch, lateness, building, interventions, capacity):
+    for one in (compiling, passes, shares, planning, dispatch, lateness, building, interventions, capacity):
         yield from one.run(size)
 
 
