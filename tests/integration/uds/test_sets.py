@@ -84,6 +84,20 @@ def test_rows_are_found_by_key_however_many_there_are(store: Store, name: str) -
         assert sum("ANY (" in line and "Index Cond" in line for line in lines) <= 1, plan
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_plan_is_kept_however_few_there_are(store: Store) -> None:
+    """psycopg prepares what comes for the fifth time, and PostgreSQL plans five more of these anew."""
+    row = {"name": "x", "phase": "submitted", "generation": 1, "targets": {}, "created_at": 0.0}
+    with store.write() as connection:
+        connection.execute(I.insert(), [{"infra_id": f"i{number}", **row} for number in range(3000)])
+        connection.execute(sa.text("ANALYZE infrastructures"))
+        statement = sa.select(I.c.name).where(among(I.c.infra_id, "ids"))
+        for _ in range(15):
+            assert connection.execute(statement, {"ids": ["i7"]}).scalar() == "x"
+        kept = sa.text("SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE '%ANY%'")
+        assert connection.execute(kept).scalar()
+
+
 @contextlib.contextmanager
 def plans(store: Store) -> Iterator[list[str]]:
     """How the database carries out what is executed meanwhile, one text a statement."""
