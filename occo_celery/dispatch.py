@@ -154,6 +154,7 @@ class Dispatch:
             self._app.send_task(
                 PASS,
                 args=[claim.token, list(claim.infra_ids)],
+                kwargs={"woken": True} if claim.woken else None,
                 argsrepr=shown,
                 countdown=claim.after or None,
                 # The row falls due again every interval: what nobody took for so long is superseded.

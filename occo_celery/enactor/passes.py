@@ -101,7 +101,7 @@ class Enactor:
 
     def run(self, claim: Claim) -> int:
         """Make the passes that a message asks for and SQL still wants; returns how many were made."""
-        made, left, missed = self._pass(claim)
+        made, left, missed = self._pass(claim, closely=claim.woken)
         if left:  # something has changed in what seemed calm
             more, _, _ = self._pass(replace(claim, infra_ids=left), closely=True, missed=missed)
             made += more
@@ -120,6 +120,8 @@ class Enactor:
             taken = (
                 leases.take(connection, others, now=began, until=until, pass_token=token) if others.infra_ids else ()
             )
+            if taken:  # what is planned under a lease that was lost is not written
+                self._store.may_be_lost(connection)
             if not calm and not taken:
                 return 0, (), {}
             work = self._read(connection, token, taken, missed, began)

@@ -53,6 +53,12 @@ class CreateJob:
     send_until: float
     ask: bool = False
 
+    @property
+    def unheard(self) -> bool:
+        """Nobody outside hears of it before the last look at it is committed (create.py): if the claim is lost, that
+        finds that it is not ours, and nothing has happened."""
+        return not (self.node.implementation or {}).get("config_management")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropJob:
@@ -114,12 +120,12 @@ class Claims:
         """Take the operations of these targets that are there to be taken; what is taken together has one token."""
         infras = infrastructures.hold_of(connection, targets)  # first, as everybody does: no deadlocks
         until, token = now + self._timing.lease, self._new_id()
-        taken = operations.claim(connection, targets, now=now, until=until, token=token)
+        taken, shaky = operations.claim(connection, targets, now=now, until=until, token=token)
         if not taken:
             return ()
         # A call ends by its own time-out well inside the lease; one that would not is not sent (guard 4).
         send_until = until - 2 * self._timing.call
-        gate = gates.Gate(self._budgets, connection, now)
+        gate = gates.Gate(self._budgets, connection, now, shaky=shaky)
         self._hearing.suspect(gate.shaky)
         wishes = [_stray(one, send_until) for one in taken if one.kind is Kind.STRAY]
         for infra_id, infra in infras.items():

@@ -167,8 +167,6 @@ class Creator:
             return ()
         token = ready[0][0].operation.token or ""
         with self._store.write() as connection:
-            for infra_id in sorted({job.node.infra_id for job, _ in ready}):
-                infrastructures.hold(connection, infra_id)  # first, as everybody does: no deadlocks
             ours = operations.still_held(connection, [job.node.node_id for job, _ in ready], token)
             ready = [(job, rendered) for job, rendered in ready if job.node.node_id in ours]
             nodes.move_all(
@@ -235,6 +233,7 @@ class Creator:
         now, token = self._now(), made[0][0].operation.token or ""
         claimed: list[Claim] = []
         with self._store.write() as connection:
+            self._store.may_be_lost(connection)  # whoever claims them then finds what was made (guard 5)
             # First, as everybody does: no deadlocks.
             asked = [schedule.ask(connection, one, now=now) for one in sorted({job.node.infra_id for job, _ in made})]
             ours = operations.end(connection, [job.node.node_id for job, _ in made], token)

@@ -40,6 +40,8 @@ class InfraProcessor:
         try:
             with self._store.write() as connection:
                 jobs = self._taker.take(connection, targets, self._now())
+                if jobs and all(isinstance(job, claims.CreateJob) and job.unheard for job in jobs):
+                    self._store.may_be_lost(connection)
         except errors.StoreUnavailable:
             raise
         except Exception:

@@ -11,7 +11,8 @@ from occo_celery.model.instance import Operation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Ask for a pass on each of infra_ids. token: the claim that must be current; after: seconds to hold it back.
+    """Ask for a pass on each of infra_ids. token: the claim that must be current; after: seconds to hold it back;
+    woken: something has happened to them, so a glance would not be enough.
 
     name: of the infrastructure when there is one only, for people who watch.
     """
@@ -19,6 +20,7 @@ class Claim:
     token: str
     infra_ids: tuple[str, ...]
     after: float = 0.0
+    woken: bool = False
     name: str = ""
 
 

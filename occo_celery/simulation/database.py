@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from occo_celery.simulation import baton
 from occo_celery.uds import tables
@@ -38,16 +39,19 @@ def _template() -> sqlite3.Connection:
 
 
 def _connect() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", check_same_thread=False)  # begins transactions itself, before it writes
+    # We say BEGIN ourselves: it would not do so before a statement that begins with WITH.
+    connection = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
     connection.create_function("floor", 1, math.floor, deterministic=True)
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
 
 
 def _engine(connection: sqlite3.Connection) -> sa.Engine:
-    return sa.create_engine(
+    engine = sa.create_engine(
         "sqlite://", creator=lambda: connection, poolclass=sa.StaticPool, pool_reset_on_return=None
     )
+    event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
+    return engine
 
 
 class Database:

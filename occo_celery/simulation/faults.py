@@ -40,6 +40,7 @@ CHANCES: Mapping[str, float] = {
     "instance comes up broken": 0.04,
     "transaction refused": 0.01,
     "commit whose answer is lost": 0.004,
+    "what may be lost is lost": 0.01,
 }
 
 #: Of the whole installation: the usual number an hour.

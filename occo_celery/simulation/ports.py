@@ -49,6 +49,13 @@ class MortalStore(Store):
         self.url, self.offset, self.engine = sa.make_url(data.url), 0.0, data.engine
         self._data, self._life, self._baton = data, mine, the_baton
         self._faults, self._outages, self._committed = trouble, outages, committed
+        self._losing: sa.Connection | None = None
+
+    def may_be_lost(self, connection: sa.Connection) -> None:
+        """It is as if it had never been, and whoever made it takes no notice: worse than a host that fails."""
+        super().may_be_lost(connection)
+        if self._faults.happens("what may be lost is lost"):
+            self._losing = connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -60,6 +67,8 @@ class MortalStore(Store):
         try:
             with super().write() as connection:
                 yield connection
+                if self._losing is connection:
+                    connection.rollback()
         finally:
             self._data.ended()
         if self._data.changes != before:

@@ -75,8 +75,8 @@ def register(app: celery.Celery, system: PerProcess) -> None:
     """Put the tasks on an app."""
 
     @app.task(name=dispatch.PASS)
-    def enactor_pass(token: str, infra_ids: list[str]) -> None:
-        system().enactor.run(Claim(token=token, infra_ids=tuple(infra_ids)))
+    def enactor_pass(token: str, infra_ids: list[str], woken: bool = False) -> None:
+        system().enactor.run(Claim(token=token, infra_ids=tuple(infra_ids), woken=woken))
 
     @app.task(name=dispatch.CREATE)
     def create_node(targets: list[str]) -> None:

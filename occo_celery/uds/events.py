@@ -22,7 +22,7 @@ class Event:
     data: Mapping[str, Any]
 
 
-_INSERT = _E.insert()
+_INSERT = _E.insert().inline()  # nobody asks for the ids here
 
 
 def add(connection: sa.Connection, infra_id: str, event: str, *, now: float, **data: Any) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from occo_celery.model import instance, status
-from occo_celery.uds import rows, tables
+from occo_celery.uds import accounts, rows, tables
 from occo_celery.uds.sets import among, chosen
 
+_I = tables.infrastructures
 _O = tables.operations
 
 #: Statements are made once, with parameters: making one costs more than carrying it out. The columns that an UPDATE
@@ -97,30 +98,39 @@ _CLAIM = (
     _O.update()
     .where(chosen(_O.c.target, sa.select(_FREE.c.target)))
     .values(attempts=_O.c.attempts + 1)
-    .returning(*_O.c)
+    .returning(*_O.c, accounts.SHAKY.label("shaky"))
 )
 
 
 def claim(
     connection: sa.Connection, targets: Collection[str], *, now: float, until: float, token: str
-) -> Sequence[instance.Operation]:
+) -> tuple[Sequence[instance.Operation], bool]:
     """Take those operations of nodes whose time has come and that nobody holds, under our token, the same for all.
-    Returns them with the attempts *before* this one."""
+    Returns them with the attempts *before* this one, and whether some account missed an answer lately."""
     parameters = {"targets": targets, "now": now, "token": token, "lease_until": until, "due": until}
     taken = [dict(row) for row in connection.execute(_CLAIM, parameters).mappings()]
-    return [
+    several = [
         rows.operation_of({**row, "attempts": row["attempts"] - 1})
         for row in sorted(taken, key=lambda one: str(one["target"]))
     ]
+    return several, any(row["shaky"] for row in taken)
 
 
-_HOLD = sa.select(_O.c.target).where(_ARE_HELD).order_by(_O.c.target).with_for_update()
+# Infrastructures first, in one order, as everybody does: no deadlocks.
+_HOLD = (
+    sa.select(_O.c.target)
+    .join(_I, _I.c.infra_id == _O.c.infra_id)
+    .where(_ARE_HELD)
+    .order_by(_I.c.infra_id, _O.c.target)
+    .with_for_update(read=True)
+)
 _BEGUN = _O.update().where(_ARE_HELD).values(begun=True)
 _HELD = _O.update().where(_IS_HELD)
 
 
 def still_held(connection: sa.Connection, targets: Collection[str], holder: str) -> Collection[str]:
-    """Those of these operations that are ours; nobody takes them before this transaction ends."""
+    """Those of these operations that are ours; nobody takes them, or changes their infrastructures, before this
+    transaction ends."""
     return set(connection.execute(_HOLD, {"targets": targets, "is_token": holder}).scalars())
 
 

@@ -117,7 +117,7 @@ def insert(
             started=now,
         )
     )
-    return Claim(token=claim, infra_ids=(infra_id,))
+    return Claim(token=claim, infra_ids=(infra_id,), woken=True)
 
 
 _GET = sa.select(_S).where(_S.c.infra_id == sa.bindparam("id"))
@@ -242,7 +242,7 @@ def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: floa
     if row.last_pass is not None:
         began, gap = row.last_pass - row.last_duration, max(LEAST_GAP, GAP_OF_DURATION * row.last_duration)
         after = max(0.0, began + gap - now)
-    return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after, name=name)
+    return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after, woken=True, name=name)
 
 
 def _ended(**values: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GUARDS = "tests/integration/core/test_guards.py"
+LOSSES = "tests/integration/core/test_losses.py"
 LIFE = "tests/integration/core/test_life.py"
 MAPPINGS = "tests/integration/core/test_mappings.py"
 CHANGES = "tests/integration/core/test_changes.py"
@@ -341,6 +342,22 @@ MUTANTS = (
         old="                operations.doubt(connection, doubts, token)\n",
         new="                pass\n",
         hunts=((GUARDS, "test_5"), (SIMULATION, "without_violations or once_failed")),
+    ),
+    Mutant(
+        guard="disk",
+        name="claims of drops, and what a config manager hears of, may be lost",
+        file="infraprocessor/perform.py",
+        old="isinstance(job, claims.CreateJob) and job.unheard for job in jobs",
+        new="True for job in jobs",
+        hunts=((LOSSES, "drops or config_manager"),),
+    ),
+    Mutant(
+        guard="disk",
+        name="the last look before a call may be lost",
+        file="infraprocessor/create.py",
+        old="            ours = operations.still_held(",
+        new="            self._store.may_be_lost(connection)\n            ours = operations.still_held(",
+        hunts=((LOSSES, "last_look"),),
     ),
     Mutant(
         guard="5",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from occo_celery.infraprocessor import claims
 from occo_celery.model import instance
 from occo_celery.model.message import Claim
 from occo_celery.plugins.resourcehandler import base
-from occo_celery.uds import infrastructures, leases, nodes, operations, schedule
+from occo_celery.uds import glances, infrastructures, leases, nodes, operations, schedule
 from tests.world import World
 
 ONE: dict[str, Any] = {"infra_name": "one", "nodes": [{"name": "a", "type": "t"}]}
@@ -317,8 +318,20 @@ def test_9_what_is_asked_for_during_a_glance_is_done(world: World, monkeypatch: 
     with world.system.store.write() as connection:
         claim = schedule.wake(connection, infra_id, now=world.now(), token="v")
     assert isinstance(claim, Claim)
-    assert world.system.enactor.run(claim) == 1
+    assert world.system.enactor.run(replace(claim, woken=False)) == 1  # as beat publishes it
     assert len(all_nodes(world, infra_id)) == 2
+
+
+def test_what_has_been_woken_is_looked_at_closely_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    infra_id = world.manager.add(ONE)
+    world.run(5)
+    glances_taken: list[Claim] = []
+    monkeypatch.setattr(glances, "take", lambda _, claim: glances_taken.append(claim) or {})
+    with world.system.store.write() as connection:
+        claim = schedule.wake(connection, infra_id, now=world.now(), token="v")
+    assert isinstance(claim, Claim)
+    assert world.system.enactor.run(claim) == 1
+    assert glances_taken == []
 
 
 def test_10_detach_waits_for_a_call_that_is_under_way(world: World) -> None:

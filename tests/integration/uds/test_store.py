@@ -1,4 +1,4 @@
-"""Connections: one that the server has ended while it rested is not used again."""
+"""Connections: one that the server has ended while it rested is not used again; which commits wait for the disk."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def test_a_connection_that_was_ended_while_it_rested_is_not_seen(
     finally:
         rested.close()
         other.close()
+
+
+def test_a_commit_waits_for_the_disk_unless_it_may_be_lost(postgresql: str) -> None:
+    store, waits = stores.Store(postgresql), sa.text("SHOW synchronous_commit")
+    try:
+        with store.write() as connection:
+            store.may_be_lost(connection)
+            assert connection.execute(waits).scalar() == "off"
+        with store.write() as connection:  # the same connection
+            assert connection.execute(waits).scalar() == "on"
+    finally:
+        store.close()

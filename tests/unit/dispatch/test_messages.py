@@ -76,7 +76,12 @@ def test_passes(send: dispatch.Dispatch, broker: brokers.Valkey) -> None:
     assert first["content-type"] == "application/json"
     assert first["headers"]["expires"] is not None
     assert first["headers"]["eta"] is None
-    assert body(first)[0] == ["t", ["i1"]]
+    assert body(first)[:2] == [["t", ["i1"]], {}]
+
+
+def test_a_pass_says_that_something_has_happened(send: dispatch.Dispatch, broker: brokers.Valkey) -> None:
+    send.passes(Claim(token="t", infra_ids=("i1",), woken=True))
+    assert body(queued(broker, "passes")[0])[:2] == [["t", ["i1"]], {"woken": True}]
 
 
 def test_a_pass_can_be_held_back(send: dispatch.Dispatch, broker: brokers.Valkey) -> None:
