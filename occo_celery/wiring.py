@@ -215,7 +215,6 @@ class System:
             "retries": retries,
             "hearing": self.hearing,
             "now": self.now,
-            "new_id": self.new_id,
             "timing": self.timing,
         }
         together = self.together
@@ -230,7 +229,7 @@ class System:
                 hearing=self.hearing,
                 budgets=self.settings.budgets,
             ),
-            creator=create.Creator(**shared, resolver=self.resolver, together=together),
+            creator=create.Creator(**shared, resolver=self.resolver, together=together, new_id=self.new_id),
             dropper=drop.Dropper(**shared),
             send=self.send,
             now=self.now,

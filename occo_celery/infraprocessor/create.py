@@ -255,14 +255,14 @@ class Creator:
             for one in asked:
                 told = [_created(node, seen) for node, seen in running.values() if node.infra_id == one.infra_id]
                 events.add_all(connection, one.infra_id, told, now=now)
-                claim = schedule.claim_asked(connection, one, now=now, token=self._new_id())
+                claim = schedule.claim_asked(connection, one, now=now, token=token)
                 claimed += [claim] if claim is not None else []
             taken = [(job, seen) for job, seen in made if job.node.node_id not in ours]
             current = {job.node.node_id: nodes.get(connection, job.node.node_id) for job, _ in taken}
         for job, seen in taken:
             if _disowned(current[job.node.node_id], seen):
                 self._alone(self._disown, job, seen)
-        return claimed
+        return schedule.together(claimed)
 
     def _made_or_each(self, made: Sequence[tuple[claims.CreateJob, resourcehandler.Seen]]) -> Sequence[Claim]:
         """Trouble with one touches no other: what cannot be recorded together is recorded one by one."""

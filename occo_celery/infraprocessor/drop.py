@@ -41,11 +41,10 @@ class Dropper:
         retries: Retries,
         hearing: Hearing,
         now: Callable[[], float],
-        new_id: Callable[[], str],
         timing: claims.Timing,
     ) -> None:
         self._store, self._clouds, self._manager, self._hearing = store, clouds, manager, hearing
-        self._retries, self._now, self._new_id, self._timing = retries, now, new_id, timing
+        self._retries, self._now, self._timing = retries, now, timing
 
     def perform(self, job: claims.DropJob) -> Claim | None:
         """Drop an instance; returns the claim of the pass that is to follow when it is gone."""
@@ -121,7 +120,7 @@ class Dropper:
                 return None
             nodes.archive(connection, node, why=node.reason.text(), now=now)
             events.add(connection, node.infra_id, "nodedropped", now=now, node_id=node.node_id, node=node.node_name)
-            return schedule.wake(connection, node.infra_id, now=now, token=self._new_id())
+            return schedule.wake(connection, node.infra_id, now=now, token=job.operation.token or "")
 
     def _look_again(self, operation: instance.Operation, *, gone: bool) -> Claim | None:
         """Asked for, not yet (known to be) gone."""

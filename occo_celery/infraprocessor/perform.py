@@ -13,6 +13,7 @@ from occo_celery import errors
 from occo_celery.infraprocessor import claims, create, drop
 from occo_celery.infraprocessor.together import Together
 from occo_celery.model.message import Claim, Send
+from occo_celery.uds import schedule
 from occo_celery.uds.store import Store
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class InfraProcessor:
             yield from self._creator.perform(creations)
         drops = [partial(self._drop, job) for job in jobs if not isinstance(job, claims.CreateJob)]
         for ended in self._together.run(drops):
-            yield from (claim for claim in ended if claim is not None)
+            yield from schedule.together(claim for claim in ended if claim is not None)
 
     def _drop(self, job: claims.DropJob | claims.StrayJob) -> Claim | None:
         try:

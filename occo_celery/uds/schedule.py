@@ -9,8 +9,8 @@ published again when the row is next due, under the same token, so that a messag
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -234,6 +234,20 @@ def claim_asked(connection: sa.Connection, asked: Asked, *, now: float, token: s
     return _claim_one(connection, asked.infra_id, asked.name, now=now, token=token) if asked.free else None
 
 
+def together(claims: Iterable[Claim]) -> Sequence[Claim]:
+    """The same claims in as few messages as may be: those under one token that are held back for as long travel
+    together."""
+    found: dict[tuple[str, float], dict[str, Claim]] = {}
+    for claim in claims:
+        for infra_id in claim.infra_ids:
+            found.setdefault((claim.token, claim.after), {})[infra_id] = claim
+    return [
+        replace(one, infra_ids=tuple(some), name=one.name if len(some) == 1 else "")
+        for some in found.values()
+        for one in [next(iter(some.values()))]
+    ]
+
+
 def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: float, token: str) -> Claim | None:
     row = connection.execute(_CLAIM_ONE, {"id": infra_id, "token": token, "now": now}).first()
     if row is None:
@@ -312,4 +326,4 @@ def finish(
 def claim_woken(connection: sa.Connection, woken: Sequence[Released], *, now: float, token: str) -> Sequence[Claim]:
     """Claims of infrastructures whose wake grew during their pass, to be published after the commit."""
     claims = (_claim_one(connection, one.infra_id, one.name, now=now, token=token) for one in woken)
-    return [claim for claim in claims if claim is not None]
+    return together(claim for claim in claims if claim is not None)

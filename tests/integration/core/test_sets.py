@@ -22,6 +22,13 @@ FLAT: dict[str, Any] = {
 }
 
 
+class AtOnce:
+    """Together, where all answers come at the same time."""
+
+    def run(self, calls: Sequence[Callable[[], Any]]) -> Iterator[Sequence[Any]]:
+        yield [call() for call in calls]
+
+
 class OneByOne:
     """Together, in the order of the calls; ``between`` happens after each."""
 
@@ -76,6 +83,29 @@ def test_all_of_a_set_are_made_once_though_it_comes_twice(world: World) -> None:
     assert len(list(world.cloud.instances(alive=False))) == 3
     # One pass for answers that came together; on a machine without time they come apart.
     assert 1 <= len(world.messages) <= len(node_ids)
+
+
+def test_passes_that_are_asked_for_together_travel_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = world.system.infraprocessor
+    monkeypatch.setattr(processor, "_together", AtOnce())
+    monkeypatch.setattr(processor._creator, "_together", AtOnce())
+    some = [planned(world, {"infra_name": name, "nodes": [{"name": "a", "type": "t"}]}) for name in NAMES]
+    node_ids = [node_id for _, (node_id,) in some]
+    processor.perform(node_ids)
+    assert len(world.messages) == 1
+    world.deliver()
+    assert [world.states(infra_id) for infra_id, _ in some] == [["ready"]] * 3
+    for node_id in node_ids:
+        world.manager.replace(node_id)
+    world.run(1)  # they are old by now, others are made
+    world.deliver()
+    world.messages.clear()
+    with world.system.store.read() as connection:
+        dropping = [one for node_id in node_ids if (one := operations.get(connection, node_id)) is not None]
+    assert len(dropping) == 3
+    world.time += 60
+    processor.perform(node_ids)
+    assert len(world.messages) == 1
 
 
 def test_what_nobody_expected_of_one_is_its_own_and_its_words_are_kept_nowhere(

@@ -20,5 +20,5 @@ def test_a_pass_is_told_whether_something_has_happened(more: dict[str, Any], wok
     seen: list[Claim] = []
     app = celery.Celery(set_as_current=False)
     entry.register(app, lambda: SimpleNamespace(enactor=SimpleNamespace(run=seen.append)))  # type: ignore[arg-type, return-value]
-    app.tasks[dispatch.PASS].apply(args=["t", ["i1", "i2"]], kwargs=more)
+    app.tasks[dispatch.PASS]("t", ["i1", "i2"], **more)
     assert seen == [Claim(token="t", infra_ids=("i1", "i2"), woken=woken)]
