@@ -6,6 +6,7 @@ connections must not be shared across a fork.
 
 from __future__ import annotations
 
+import functools
 import logging.config
 import os
 import threading
@@ -73,32 +74,33 @@ def check_store(config: settings.Settings) -> None:
 
 def register(app: celery.Celery, system: PerProcess) -> None:
     """Put the tasks on an app."""
+    task = functools.partial(app.task, shared=False)  # else each would be on every other app of the process, too
 
-    @app.task(name=dispatch.PASS)
+    @task(name=dispatch.PASS)
     def enactor_pass(token: str, infra_ids: list[str], woken: bool = False) -> None:
         system().enactor.run(Claim(token=token, infra_ids=tuple(infra_ids), woken=woken))
 
-    @app.task(name=dispatch.CREATE)
+    @task(name=dispatch.CREATE)
     def create_node(targets: list[str]) -> None:
         system().infraprocessor.perform(targets)
 
-    @app.task(name=dispatch.DROP)
+    @task(name=dispatch.DROP)
     def drop_node(targets: list[str]) -> None:
         system().infraprocessor.perform(targets)
 
-    @app.task(name=dispatch.SWEEP_ACCOUNT)
+    @task(name=dispatch.SWEEP_ACCOUNT)
     def sweep_account(account: str) -> None:
         system().sweeper.sweep(account)
 
-    @app.task(name=dispatch.DROP_LEVEL, bind=True, max_retries=None, reject_on_worker_lost=True)
+    @task(name=dispatch.DROP_LEVEL, bind=True, max_retries=None, reject_on_worker_lost=True)
     def drop_level(self: Any, infra_id: str, token: str, stage: int) -> None:
         _until(self, system().teardown.drop_level(infra_id, token, stage))
 
-    @app.task(name=dispatch.SWEEP, bind=True, max_retries=None, reject_on_worker_lost=True)
+    @task(name=dispatch.SWEEP, bind=True, max_retries=None, reject_on_worker_lost=True)
     def sweep(self: Any, infra_id: str, token: str, stage: int) -> None:
         _until(self, system().teardown.sweep(infra_id, token, stage))
 
-    @app.task(name=dispatch.FINISH, bind=True, max_retries=None, reject_on_worker_lost=True)
+    @task(name=dispatch.FINISH, bind=True, max_retries=None, reject_on_worker_lost=True)
     def finish(self: Any, infra_id: str, token: str, stage: int) -> None:
         _until(self, system().teardown.finish(infra_id, token, stage))
 
