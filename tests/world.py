@@ -241,6 +241,11 @@ class World:
 
     # --- looking -------------------------------------------------------------------------------------------------
 
+    def waits_for_a_lock(self) -> bool:
+        """Somebody does, on PostgreSQL."""
+        with self.system.store.read() as connection:
+            return bool(connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE NOT granted").scalar())
+
     def living(self, infra_id: str | None = None) -> list[Any]:
         return list(self.cloud.instances(infra_id=infra_id, alive=True))
 

@@ -53,12 +53,6 @@ class CreateJob:
     send_until: float
     ask: bool = False
 
-    @property
-    def unheard(self) -> bool:
-        """Nobody outside hears of it before the last look at it is committed (create.py): if the claim is lost, that
-        finds that it is not ours, and nothing has happened."""
-        return not (self.node.implementation or {}).get("config_management")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropJob:
@@ -74,6 +68,15 @@ class StrayJob:
 
 
 Job = CreateJob | DropJob | StrayJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """may_be_lost: nothing rests on the claim until the last look at its creations is committed (create.py). If it is
+    lost before, that finds that they are not ours, and nothing has happened."""
+
+    jobs: Sequence[Job] = ()
+    may_be_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +119,13 @@ class Claims:
         self._new_id, self._rng, self._timing = new_id, rng, timing
         self._used: set[str] = set()
 
-    def take(self, connection: sa.Connection, targets: Collection[str], now: float) -> Sequence[Job]:
+    def take(self, connection: sa.Connection, targets: Collection[str], now: float) -> Taken:
         """Take the operations of these targets that are there to be taken; what is taken together has one token."""
         infras = infrastructures.hold_of(connection, targets)  # first, as everybody does: no deadlocks
         until, token = now + self._timing.lease, self._new_id()
         taken, shaky = operations.claim(connection, targets, now=now, until=until, token=token)
         if not taken:
-            return ()
+            return Taken()
         # A call ends by its own time-out well inside the lease; one that would not is not sent (guard 4).
         send_until = until - 2 * self._timing.call
         gate = gates.Gate(self._budgets, connection, now, shaky=shaky)
@@ -137,7 +140,9 @@ class Claims:
         new = self._new_accounts(connection, wishes)
         admitted = gate.admit(wishes, new)
         self._begin(connection, admitted, new, token, now)
-        return [one.job for one in admitted]
+        jobs = [one.job for one in admitted]
+        # Once it was seen that an account is on the books, that is kept in mind: so it must last.
+        return Taken(jobs=jobs, may_be_lost=bool(jobs) and not new and all(map(_unheard, jobs)))
 
     def _scene(
         self,
@@ -343,6 +348,11 @@ def _creation(
 def _drop(operation: instance.Operation, node: instance.Instance, send_until: float) -> _Wish:
     job = DropJob(operation=operation, node=node, send_until=send_until)
     return _Wish(operation=operation, account=node.account, job=job)
+
+
+def _unheard(job: Job) -> bool:
+    """Nobody outside is told of it before its last look. A config manager would be."""
+    return isinstance(job, CreateJob) and not (job.node.implementation or {}).get("config_management")
 
 
 def _stray(operation: instance.Operation, send_until: float) -> _Wish:

@@ -233,7 +233,6 @@ class Creator:
         now, token = self._now(), made[0][0].operation.token or ""
         claimed: list[Claim] = []
         with self._store.write() as connection:
-            self._store.may_be_lost(connection)  # whoever claims them then finds what was made (guard 5)
             # First, as everybody does: no deadlocks.
             asked = [schedule.ask(connection, one, now=now) for one in sorted({job.node.infra_id for job, _ in made})]
             ours = operations.end(connection, [job.node.node_id for job, _ in made], token)

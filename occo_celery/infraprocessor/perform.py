@@ -40,8 +40,8 @@ class InfraProcessor:
         """Perform the operations of these targets, at the same time; one's failure touches no other."""
         try:
             with self._store.write() as connection:
-                jobs = self._taker.take(connection, targets, self._now())
-                if jobs and all(isinstance(job, claims.CreateJob) and job.unheard for job in jobs):
+                taken = self._taker.take(connection, targets, self._now())
+                if taken.may_be_lost:
                     self._store.may_be_lost(connection)
         except errors.StoreUnavailable:
             raise
@@ -52,7 +52,7 @@ class InfraProcessor:
             for target in targets:
                 self._logged(target)
             return
-        for claim in self._do(jobs):
+        for claim in self._do(taken.jobs):
             try:
                 self._send.passes(claim)
             except errors.BrokerUnavailable as problem:

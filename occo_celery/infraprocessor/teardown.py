@@ -127,10 +127,10 @@ class Teardown:
     def drop_level(self, infra_id: str, token: str, level: int) -> bool:
         """Ask for the end of every instance of a level; done when all are archived."""
         with self._store.write() as connection:
+            infra = infrastructures.lock(connection, infra_id)  # first, as everybody does: no deadlocks
             operation = self._mine(connection, infra_id, token, level)
             if operation is None:
                 return True
-            infra = infrastructures.hold(connection, infra_id)
             desired = self._descriptions.one(connection, infra)
             level_of = _level_of(desired)
             left = [one for one in nodes.of(connection, infra_id) if level_of(one.node_name) == level]
@@ -240,6 +240,7 @@ class Teardown:
             log.warning("finish of %s: %s", infra_id, problem)
             return False
         with self._store.write() as connection:
+            infrastructures.lock(connection, infra_id)
             if operations.end(connection, [infra_id], token):
                 now = self._now()
                 infrastructures.change(connection, infra_id, phase=instance.Phase.TORN_DOWN.value)

@@ -116,10 +116,10 @@ def claim(
     return several, any(row["shaky"] for row in taken)
 
 
-# Infrastructures first, in one order, as everybody does: no deadlocks.
+# Infrastructures first, as everybody does: no deadlocks. PostgreSQL locks rows of a join in the order of its tables.
 _HOLD = (
     sa.select(_O.c.target)
-    .join(_I, _I.c.infra_id == _O.c.infra_id)
+    .select_from(_I.join(_O, _O.c.infra_id == _I.c.infra_id))
     .where(_ARE_HELD)
     .order_by(_I.c.infra_id, _O.c.target)
     .with_for_update(read=True)

@@ -2,8 +2,9 @@
 
 A row is *claimed* by whoever publishes it (beat, or a wake-up): its claim_token travels in the message. A pass takes
 the infrastructure's lease (leases.py), or a glance at it (glances.py), only with a current claim_token, and its end
-takes the token away: a late, doubled or redelivered message finds nothing to do. A claim whose message was lost is
-published again when the row is next due, under the same token, so that a message that was only late is still good.
+takes the token away: a late, doubled or redelivered message finds nothing to do (or a pass that was asked for again
+under the same token, which is then made). A claim whose message was lost is published again when the row is next due,
+under the same token, so that a message that was only late is still good.
 """
 
 from __future__ import annotations
@@ -237,10 +238,10 @@ def claim_asked(connection: sa.Connection, asked: Asked, *, now: float, token: s
 def together(claims: Iterable[Claim]) -> Sequence[Claim]:
     """The same claims in as few messages as may be: those under one token that are held back for as long travel
     together."""
-    found: dict[tuple[str, float], dict[str, Claim]] = {}
+    found: dict[tuple[str, float, bool], dict[str, Claim]] = {}
     for claim in claims:
         for infra_id in claim.infra_ids:
-            found.setdefault((claim.token, claim.after), {})[infra_id] = claim
+            found.setdefault((claim.token, claim.after, claim.woken), {})[infra_id] = claim
     return [
         replace(one, infra_ids=tuple(some), name=one.name if len(some) == 1 else "")
         for some in found.values()

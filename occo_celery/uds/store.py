@@ -60,7 +60,7 @@ class Store:
 
     def may_be_lost(self, connection: sa.Connection) -> None:
         """Have this transaction's commit not wait for the disk. Only where nothing is lost with it: if the database's
-        host fails within the next second it may be as if it had never been. Whatever another transaction commits
+        host fails within a second it may be as if it had never been. Whatever another transaction commits
         later implies it."""
         if self.engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")

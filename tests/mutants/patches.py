@@ -346,10 +346,10 @@ MUTANTS = (
     Mutant(
         guard="disk",
         name="claims of drops, and what a config manager hears of, may be lost",
-        file="infraprocessor/perform.py",
-        old="isinstance(job, claims.CreateJob) and job.unheard for job in jobs",
-        new="True for job in jobs",
-        hunts=((LOSSES, "drops or config_manager"),),
+        file="infraprocessor/claims.py",
+        old="may_be_lost=bool(jobs) and not new and all(map(_unheard, jobs))",
+        new="may_be_lost=True",
+        hunts=((LOSSES, "drops or config_manager or books"),),
     ),
     Mutant(
         guard="disk",

@@ -25,3 +25,11 @@ def make_world(store: Store, database_url: str, tmp_path: pathlib.Path) -> Itera
     yield make
     for world in worlds:
         world.close()
+
+
+@pytest.fixture
+def other(store: Store) -> Iterator[Store]:
+    """Another process's way to the same database."""
+    other = Store(store.url.render_as_string(hide_password=False))
+    yield other
+    other.close()

@@ -8,7 +8,7 @@ import multiprocessing
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -122,7 +122,7 @@ def test_what_is_urgent_is_asked_first_of_all_infrastructures_of_a_set(make_worl
         targets = [one.target for infra_id in (healed, dropped, new) for one in operations.of(connection, infra_id)]
     assert len(targets) == 5
     with world.system.store.write() as connection:
-        jobs = world.system.infraprocessor._taker.take(connection, targets, world.now())
+        jobs = world.system.infraprocessor._taker.take(connection, targets, world.now()).jobs
         left = operations.of(connection, new)
     assert len(jobs) == 4
     assert {one.operation.infra_id for one in jobs} == {healed, dropped}
@@ -190,14 +190,6 @@ def test_the_sweep_of_a_teardown_drops_within_the_budget(make_world: MakeWorld) 
     assert all(after - earlier >= 9.5 for earlier, after in itertools.pairwise(ends))
 
 
-@pytest.fixture
-def other(store: Store) -> Iterator[Store]:
-    """Another process's way to the same database."""
-    other = Store(store.url.render_as_string(hide_password=False))
-    yield other
-    other.close()
-
-
 @pytest.mark.postgresql
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_claims_on_different_accounts_do_not_wait_for_each_other(make_world: MakeWorld, other: Store) -> None:
@@ -218,8 +210,8 @@ def test_claims_on_different_accounts_do_not_wait_for_each_other(make_world: Mak
     taker = world.system.infraprocessor._taker
     with world.system.store.write() as first, other.write() as second:
         second.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-        assert len(taker.take(first, targets[:1], world.now())) == 1
-        assert len(taker.take(second, targets[1:], world.now())) == 1
+        assert len(taker.take(first, targets[:1], world.now()).jobs) == 1
+        assert len(taker.take(second, targets[1:], world.now()).jobs) == 1
 
 
 @pytest.mark.postgresql
@@ -255,17 +247,11 @@ def test_accounts_are_locked_in_the_order_of_their_names(make_world: MakeWorld, 
     with other.write() as connection:
         rows.lock(connection, ["simulated:a"])
         thread.start()
-        while not waits_for_a_lock(world):
+        while not world.waits_for_a_lock():
             assert thread.is_alive()
         later = sa.select(tables.accounts).where(tables.accounts.c.account.in_(["simulated:b", "simulated:c"]))
         assert len(connection.execute(later.with_for_update(nowait=True)).all()) == 2
     thread.join()
-
-
-def waits_for_a_lock(world: World) -> bool:
-    with world.system.store.read() as connection:
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        return bool(connection.exec_driver_sql(waiting).scalar())
 
 
 @pytest.mark.parametrize("limit", [1, 3])

@@ -241,7 +241,7 @@ def test_a_call_that_comes_back_after_its_lease_drops_what_it_made(tmp_path: pat
     world.deliver()
     with world.system.store.write() as connection:
         (node,) = nodes.of(connection, infra_id)
-        job = world.system.infraprocessor._taker.take(connection, [node.node_id], world.now())
+        job = world.system.infraprocessor._taker.take(connection, [node.node_id], world.now()).jobs
     try:
         world.manager.stop_provisioning(infra_id, wait_timeout=0)
     except errors.StillRunning:

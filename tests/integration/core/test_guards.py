@@ -48,7 +48,7 @@ def all_nodes(world: World, infra_id: str) -> list[instance.Instance]:
 def take(world: World, target: str) -> claims.Job | None:
     """Claim an operation as a worker does, and stop there."""
     with world.system.store.write() as connection:
-        found = world.system.infraprocessor._taker.take(connection, [target], world.now())
+        found = world.system.infraprocessor._taker.take(connection, [target], world.now()).jobs
     return found[0] if found else None
 
 

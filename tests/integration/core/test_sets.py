@@ -237,7 +237,7 @@ def test_a_set_that_lost_some_of_its_operations_calls_for_the_others_only(world:
     world.define(resource={"type": "simulated"})
     _, node_ids = planned(world)
     with world.system.store.write() as connection:
-        jobs = world.system.infraprocessor._taker.take(connection, node_ids, world.now())
+        jobs = world.system.infraprocessor._taker.take(connection, node_ids, world.now()).jobs
         operations.delete(connection, node_ids[2])
     list(world.system.infraprocessor._do(jobs))
     assert {one.node_id for one in world.living()} == set(node_ids[:2])

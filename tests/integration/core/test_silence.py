@@ -181,7 +181,7 @@ def test_while_one_asks_whether_the_account_is_back_the_others_wait(make_world: 
         found = []
         for target in targets:
             with world.system.store.write() as connection:
-                found.append(len(world.system.infraprocessor._taker.take(connection, [target], world.now())))
+                found.append(len(world.system.infraprocessor._taker.take(connection, [target], world.now()).jobs))
         return found
 
     assert taken() == [0, 0, 0]

@@ -249,7 +249,7 @@ def test_an_account_is_remembered_also_when_the_claim_was_rolled_back(world: Wor
 
     def take(connection: sa.Connection) -> None:
         targets = [one.target for one in operations.of(connection, infra_id)]
-        assert len(world.system.infraprocessor._taker.take(connection, targets, world.now())) == 1
+        assert len(world.system.infraprocessor._taker.take(connection, targets, world.now()).jobs) == 1
 
     def rolled_back() -> None:
         with world.system.store.write() as connection:
