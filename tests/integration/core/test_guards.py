@@ -281,8 +281,6 @@ def test_8_a_lease_that_ran_out_is_taken_over_though_a_glance_would_be_enough(wo
 def test_9_a_wake_up_during_a_pass_makes_another_follow(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     infra_id = world.manager.add(ONE)
     world.run(5)
-    with world.system.store.write() as connection:  # or a glance would be enough
-        infrastructures.change(connection, infra_id, ready_since=None)
     observe = world.system.enactor._observe
 
     def woken_meanwhile(work: Any) -> Any:
