@@ -52,7 +52,7 @@ class MortalStore(Store):
         self._losing: sa.Connection | None = None
 
     def may_be_lost(self, connection: sa.Connection) -> None:
-        """It is as if it had never been, and whoever made it takes no notice: worse than a host that fails."""
+        """It is as if it had never been, and whoever made it takes no notice. Nobody has seen it."""
         super().may_be_lost(connection)
         if self._faults.happens("what may be lost is lost"):
             self._losing = connection
