@@ -261,7 +261,7 @@ class Creator:
         for job, seen in taken:
             if _disowned(current[job.node.node_id], seen):
                 self._alone(self._disown, job, seen)
-        return schedule.together(claimed)
+        return schedule.merged(claimed)
 
     def _made_or_each(self, made: Sequence[tuple[claims.CreateJob, resourcehandler.Seen]]) -> Sequence[Claim]:
         """Trouble with one touches no other: what cannot be recorded together is recorded one by one."""

@@ -69,7 +69,7 @@ class InfraProcessor:
             yield from self._creator.perform(creations)
         drops = [partial(self._drop, job) for job in jobs if not isinstance(job, claims.CreateJob)]
         for ended in self._together.run(drops):
-            yield from schedule.together(claim for claim in ended if claim is not None)
+            yield from schedule.merged(claim for claim in ended if claim is not None)
 
     def _drop(self, job: claims.DropJob | claims.StrayJob) -> Claim | None:
         try:

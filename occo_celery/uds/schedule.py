@@ -235,7 +235,7 @@ def claim_asked(connection: sa.Connection, asked: Asked, *, now: float, token: s
     return _claim_one(connection, asked.infra_id, asked.name, now=now, token=token) if asked.free else None
 
 
-def together(claims: Iterable[Claim]) -> Sequence[Claim]:
+def merged(claims: Iterable[Claim]) -> Sequence[Claim]:
     """The same claims in as few messages as may be: those under one token that are held back for as long travel
     together."""
     found: dict[tuple[str, float, bool], dict[str, Claim]] = {}
@@ -327,4 +327,4 @@ def finish(
 def claim_woken(connection: sa.Connection, woken: Sequence[Released], *, now: float, token: str) -> Sequence[Claim]:
     """Claims of infrastructures whose wake grew during their pass, to be published after the commit."""
     claims = (_claim_one(connection, one.infra_id, one.name, now=now, token=token) for one in woken)
-    return together(claim for claim in claims if claim is not None)
+    return merged(claim for claim in claims if claim is not None)
