@@ -25,6 +25,17 @@ _USED = "occo_used"
 #: restarted. Asking each time (SQLAlchemy's pool_pre_ping) would be two round trips of a pass.
 RESTED = 1.0
 
+#: What PostgreSQL is told for each connection.
+_SESSION = {
+    # Without time limits a database behind a dead network would hold a worker slot for ever.
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    # Rows are found by key where there is one, even by a plan that was made when the table was small: see
+    # docs/decisions/0012. A statement that has to read all of a table would then seem worth compiling.
+    "enable_seqscan": "off",
+    "jit": "off",
+}
+
 
 class Store:
     """An engine with our ways of opening transactions, and the database's clock.
@@ -143,8 +154,8 @@ def _floor(value: float) -> int:
 
 
 def _postgresql(url: sa.URL, pool_size: int) -> sa.Engine:
-    # Without time limits a database behind a dead network would hold a worker slot for ever.
-    arguments = {"connect_timeout": 5, "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"}
+    options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    arguments = {"connect_timeout": 5, "options": options}
     engine = sa.create_engine(url, pool_size=pool_size, max_overflow=20, pool_timeout=10, connect_args=arguments)
 
     @event.listens_for(engine, "checkin")

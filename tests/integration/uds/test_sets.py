@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from occo_celery.model.message import Claim
-from occo_celery.uds import accounts, glances, leases, operations, schedule, tables
+from occo_celery.uds import accounts, glances, leases, nodes, operations, schedule, tables
 from occo_celery.uds.sets import among
 from occo_celery.uds.store import Store
 from tests.integration.uds.test_schedule import managed
@@ -66,11 +66,8 @@ def test_identifiers_may_hold_anything(store: Store, some: list[str], one: str) 
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_rows_are_found_by_key_however_many_there_are(store: Store, name: str) -> None:
-    with store.write() as connection:
-        if store.engine.dialect.name == "postgresql":  # tables as small as these it would rather read whole
-            connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
-        with plans(store) as found:
-            STATEMENTS[name](connection)
+    with store.write() as connection, plans(store) as found:
+        STATEMENTS[name](connection)
     assert found
     for plan in found:
         lines = plan.splitlines()
@@ -96,6 +93,36 @@ def test_a_plan_is_kept_however_few_there_are(store: Store) -> None:
             assert connection.execute(statement, {"ids": ["i7"]}).scalar() == "x"
         kept = sa.text("SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE '%ANY%'")
         assert connection.execute(kept).scalar()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("name", ["read", "glances"])
+def test_instances_of_one_are_found_by_key_among_few_large_infrastructures(store: Store, name: str) -> None:
+    """Ten infrastructures, for which PostgreSQL takes any set, are all that there is, of instances too."""
+    some = [f"i{number}" for number in range(10)]
+    claims = {infra_id: managed(store, infra_id) for infra_id in some}
+    with store.write() as connection:
+        nodes.insert(connection, some[0], {f"{some[0]}-{number}": "a" for number in range(1000)}, now=0.0)
+        connection.execute(
+            tables.nodes.update().values(implementation={"image": 1500 * "x"})
+        )  # rows as wide as real ones
+        copied = [column.name for column in tables.nodes.c if column.name not in ("node_id", "infra_id")]
+        for infra_id in some[1:]:
+            made = [sa.literal(f"{infra_id}-") + tables.nodes.c.node_id, sa.literal(infra_id)]
+            of_first = sa.select(*made, *(tables.nodes.c[one] for one in copied)).where(
+                tables.nodes.c.infra_id == some[0]
+            )
+            connection.execute(tables.nodes.insert().from_select(["node_id", "infra_id", *copied], of_first))
+        connection.execute(I.update().values(ready_since=0.0))
+        for table in tables.metadata.tables:
+            connection.execute(sa.text(f"ANALYZE {table}"))
+        with plans(store) as found:
+            if name == "read":
+                leases.take(connection, claims["i7"], now=1.0, until=2.0, pass_token="p")
+                assert len(leases.read(connection, "p", ["i7"])[0].instances) == 1000
+            else:
+                assert len(glances.take(connection, claims["i7"])["i7"]) == 1000
+    assert not [plan for plan in found if "Seq Scan on nodes" in plan], found
 
 
 @contextlib.contextmanager
