@@ -137,10 +137,11 @@ class Enactor:
 
     def examine(self, work: Work) -> Findings:
         """Observe and plan; nothing is written."""
+        asked = self._now()
         answers = self._observe(work)
         steady = [one for one, some in work.calm.items() if all(answers.confirm(glance) for glance in some)]
         now = self._now()
-        assessed = {one.infra.infra_id: self._assess(one, answers, now) for one in work.leased}
+        assessed = {one.infra.infra_id: self._assess(one, answers, asked, now) for one in work.leased}
         judgement = self._judge([node for some in assessed.values() for node in some], now)
         drafts = [self._plan(one, work, assessed[one.infra.infra_id], answers, judgement, now) for one in work.leased]
         return Findings(steady=steady, drafts=drafts, answers=answers, opened=judgement.opened, now=now)
@@ -202,8 +203,11 @@ class Enactor:
             and node.node_name in work.descriptions[node.infra_id].node_lookup
         ]
 
-    def _assess(self, leased: leases.Leased, answers: observe.Answers, now: float) -> Sequence[instance.Instance]:
-        return [assess.assess(node, answers.observations.get(node.node_id), now=now) for node in leased.instances]
+    def _assess(
+        self, leased: leases.Leased, answers: observe.Answers, asked: float, now: float
+    ) -> Sequence[instance.Instance]:
+        seen = answers.observations
+        return [assess.assess(node, seen.get(node.node_id), asked=asked, now=now) for node in leased.instances]
 
     def _judge(self, assessed: Sequence[instance.Instance], now: float) -> breaker.Judgement:
         """On which accounts healing waits. Costs nothing while nothing is lost."""

@@ -52,8 +52,11 @@ _Answer = resourcehandler.Seen | None | _Late | errors.ResourceError
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
+    """asked: when the call began, seconds since the epoch; the answer tells of nothing later."""
+
     job: claims.CreateJob
     answer: _Answer
+    asked: float
 
 
 class Creator:
@@ -113,15 +116,17 @@ class Creator:
 
     def _call(self, job: claims.CreateJob, rendered: resolve.Rendered) -> _Answered:
         """Call the cloud. Whatever happens is an answer."""
-        if self._now() > job.send_until:
-            return _Answered(job, _Late())
+        asked = self._now()
+        if asked > job.send_until:
+            return _Answered(job, _Late(), asked)
         try:
-            return _Answered(job, self._make(job, rendered))
+            return _Answered(job, self._make(job, rendered), asked)
         except errors.ResourceError as problem:
-            return _Answered(job, problem)
+            return _Answered(job, problem, asked)
         except Exception as problem:  # noqa: BLE001  # logged without its words
             kind = unexpected.logged(log, f"create_node {job.node.node_id}, in its call", problem)
-            return _Answered(job, errors.OutcomeUnknown(f"{kind} in the call; the log of the worker says where"))
+            unknown = errors.OutcomeUnknown(f"{kind} in the call; the log of the worker says where")
+            return _Answered(job, unknown, asked)
 
     def _record(self, answered: Sequence[_Answered]) -> Iterator[Claim]:
         made = [(one.job, one.answer) for one in answered if isinstance(one.answer, resourcehandler.Seen)]
@@ -132,7 +137,7 @@ class Creator:
                 case resourcehandler.Seen():
                     pass
                 case None:
-                    yield from self._alone(self._absent, one.job)
+                    yield from self._alone(self._absent, one.job, one.asked)
                 case _Late():
                     yield from self._alone(self._not_sent, one.job)
                 case errors.OutcomeUnknown() | errors.CloudSilent():
@@ -290,10 +295,11 @@ class Creator:
             )
         return ()
 
-    def _absent(self, job: claims.CreateJob) -> Sequence[Claim]:
-        """An earlier call was in doubt and the cloud lists nothing (guard 5): absent only once it has settled."""
+    def _absent(self, job: claims.CreateJob, asked: float) -> Sequence[Claim]:
+        """An earlier call was in doubt and the cloud, as it was asked at that time, lists nothing (guard 5): absent
+        only once it has settled."""
         now = self._now()
-        if now < job.operation.doubt_until:
+        if asked < job.operation.doubt_until:
             reason = status.Reason(
                 code="settling", arguments={"detail": "an earlier call may still come true"}, since=now
             )

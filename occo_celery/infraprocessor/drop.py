@@ -51,10 +51,10 @@ class Dropper:
         node = job.node
         if node.implementation is None or node.account is None:
             return self._archive(job)  # no cloud has heard of it
-        gone = False
+        gone, asked = False, self._now()
         try:
             left = self._drop(node.account, node.implementation, node.node_id, node.instance_id, job.send_until)
-            if left == [] and self._believed(job, node.implementation):
+            if left == [] and self._believed(job, node.implementation, asked):
                 self._forget(node)
                 gone = True
         except Exception as problem:  # noqa: BLE001  # logged without its words
@@ -98,12 +98,12 @@ class Dropper:
                 return []
             return [one.instance_id for one in handler.observe([node_id], self._timing.call)[node_id]]
 
-    def _believed(self, job: claims.DropJob, implementation: Mapping[str, Any]) -> bool:
-        """Not listed: is that proof by now?"""
-        now, since = self._now(), job.operation.absent_since
+    def _believed(self, job: claims.DropJob, implementation: Mapping[str, Any], asked: float) -> bool:
+        """Not listed, as the cloud was asked at that time: is that proof?"""
+        since = job.operation.absent_since
         grace = self._clouds.traits(implementation["resource"]).absence_grace
-        absent_for = now - since if since is not None else 0.0
-        return now >= job.operation.doubt_until and absent_for >= grace
+        absent_for = asked - since if since is not None else 0.0
+        return asked >= job.operation.doubt_until and absent_for >= grace
 
     def _forget(self, node: instance.Instance) -> None:
         assert node.implementation is not None

@@ -16,10 +16,12 @@ from occo_celery.model.status import LOST, Finding, NodeStatus, Reason, worst
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """The arguments of every case."""
+    """The arguments of every case. How long something has gone on is counted from the answer to the look that first
+    saw it until the question of this one: whoever asks may stand still in between, and a list is no younger then."""
 
     instance: Instance
     observation: Observation
+    asked: float
     now: float
 
     @property
@@ -35,15 +37,16 @@ class _Verdict:
     missing: bool = False
 
 
-def assess(instance: Instance, observation: Observation | None, *, now: float) -> Instance:
+def assess(instance: Instance, observation: Observation | None, *, asked: float, now: float) -> Instance:
     """The instance with its status, reason and the times that go with them brought up to date.
 
     observation: None for an instance that is not looked at, because nothing is known to be there (planned,
-    creating) or it is on its way out. now: seconds since the epoch.
+    creating) or it is on its way out. asked: when it began to be looked at; now: since all have answered; seconds
+    since the epoch.
     """
     if instance.lifecycle is not Lifecycle.RUNNING or observation is None:
         return instance
-    seen = _Seen(instance=instance, observation=observation, now=now)
+    seen = _Seen(instance=instance, observation=observation, asked=asked, now=now)
     verdict = next(verdict for case in CASES if (verdict := case(seen)) is not None)
     return _with(seen, verdict)
 
@@ -81,7 +84,7 @@ def _vanished(seen: _Seen) -> _Verdict | None:
     """Not listed, seen twice, for longer than the cloud may lag behind: it is gone."""
     if seen.sighting is not None or seen.instance.missing_since is None:
         return None
-    if seen.now - seen.instance.missing_since < seen.observation.absence_grace:
+    if seen.asked - seen.instance.missing_since < seen.observation.absence_grace:
         return None
     return _Verdict(
         status=NodeStatus.FAILED,
@@ -103,7 +106,7 @@ def _never_came_up(seen: _Seen) -> _Verdict | None:
     finding = _finding(seen)
     if finding is None or finding.status is not NodeStatus.PENDING or seen.instance.ready_at is not None:
         return None
-    if seen.now - (seen.instance.called_at or seen.instance.created_at) < seen.observation.create_timeout:
+    if seen.asked - (seen.instance.called_at or seen.instance.created_at) < seen.observation.create_timeout:
         return None
     return _Verdict(
         status=NodeStatus.FAILED,
@@ -122,7 +125,7 @@ def _unhealthy_too_long(seen: _Seen) -> _Verdict | None:
     since = seen.instance.failing_since
     if finding is None or finding.status is not NodeStatus.TEMP_FAILED or since is None:
         return None
-    if seen.now - since < seen.observation.health_timeout:
+    if seen.asked - since < seen.observation.health_timeout:
         return None
     return _Verdict(
         status=NodeStatus.FAILED,

@@ -54,6 +54,9 @@ WEATHER: Mapping[str, float] = {
     "instance dies, is listed": 20.0,
 }
 
+#: Seconds by which the clock of each process is before or behind that of the clouds, at most.
+SKEW = 0.4
+
 #: Seen, not drawn: what comes of random delays.
 SEEN = ("message reordered",)
 

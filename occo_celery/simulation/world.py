@@ -147,10 +147,11 @@ class World:
             definitions.replace(connection, {"t": both, "u": both[:1]}, now=START)
 
     def incarnation(self, name: str) -> System:
-        """A process of its own: mortal, with its own connections."""
+        """A process of its own: mortal, with its own connections and its own clock."""
         mine = life.Life(name, self.baton, self.faults, self.rng, stall=self.lease)
         assert self.baton.current is not None
         self.baton.current.life = mine
+        skew = self.rng.uniform(-faults.SKEW, faults.SKEW)
         options = {
             kind: {
                 "clock": self.baton.time,
@@ -166,7 +167,7 @@ class World:
             store=ports.MortalStore(self.data, mine, self.baton, self.faults, self.outages, self.books.check),
             send=broker.Sender(self.broker, mine, self.baton, self.faults, self.outages, self.rng),
             clouds=ports.MortalClouds(mine, options, cloud.HANDLERS.__getitem__),
-            now=self.baton.time,
+            now=lambda: self.baton.time() + skew,
             new_id=lambda: f"id-{next(self._numbers):05d}",
             rng=self.rng,
             sleep=self.baton.sleep,

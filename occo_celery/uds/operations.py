@@ -81,6 +81,11 @@ def of(connection: sa.Connection, infra_id: str) -> Sequence[instance.Operation]
     return [rows.operation_of(dict(row)) for row in found.mappings()]
 
 
+#: Seconds by which the clocks of two programs may differ. What is sent because its time has come is taken, though by
+#: the clock of whoever takes it that is a moment ahead: passed over, it would be sent again ``resend`` later, and be
+#: passed over again.
+CLOCKS_DIFFER = 1.0
+
 _NOW = sa.bindparam("now", type_=tables.Time)
 _FREE = (
     sa.select(_O.c.target)
@@ -88,7 +93,7 @@ _FREE = (
         _AMONG,
         _O.c.kind != instance.OperationKind.TEARDOWN.value,
         sa.or_(_O.c.lease_until.is_(None), _O.c.lease_until <= _NOW),
-        _O.c.retry_at <= _NOW,
+        _O.c.retry_at <= _NOW + CLOCKS_DIFFER,
     )
     .order_by(_O.c.target)  # everybody locks them in this order
     .with_for_update()

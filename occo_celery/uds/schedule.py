@@ -256,7 +256,7 @@ def _claim_one(connection: sa.Connection, infra_id: str, name: str, *, now: floa
     after = 0.0
     if row.last_pass is not None:
         began, gap = row.last_pass - row.last_duration, max(LEAST_GAP, GAP_OF_DURATION * row.last_duration)
-        after = max(0.0, began + gap - now)
+        after = min(max(0.0, began + gap - now), gap)  # no longer, where clocks differ
     return Claim(token=row.claim_token, infra_ids=(infra_id,), after=after, woken=True, name=name)
 
 

@@ -24,6 +24,8 @@ _USED = "occo_used"
 #: Seconds; a connection that nobody has used for so long is tried before it is used again: the server may have been
 #: restarted. Asking each time (SQLAlchemy's pool_pre_ping) would be two round trips of a pass.
 RESTED = 1.0
+#: Times that each new connection asks for the database's time.
+ASKED = 3
 
 #: What PostgreSQL is told for each connection.
 _SESSION = {
@@ -47,6 +49,7 @@ class Store:
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
         self.url = sa.make_url(_with_driver(url))
         self.offset = 0.0
+        self._doubt = math.inf  # what offset may be wrong by, seconds
         if self.url.get_backend_name() == "sqlite":
             self.engine = _sqlite(self.url)
         elif self.url.get_backend_name() == "postgresql":
@@ -89,7 +92,7 @@ class Store:
             ) from problem
 
     def now(self) -> float:
-        """The database's time: every host that shares it agrees on leases. Measured once a connection."""
+        """The database's time: every host that shares it agrees on leases."""
         return time.time() + self.offset
 
     def dispose(self) -> None:
@@ -100,12 +103,21 @@ class Store:
         self.engine.dispose()
 
     def _measure_offset(self, connection: Any, _record: Any) -> None:
-        before = time.time()
+        """Each new connection measures; the answer that came most quickly says most. An answer that was long on its
+        way, when this host was busy, must not make what is known worse; one that contradicts it tells that a clock
+        was set."""
+        measured = []
         with connection.cursor() as cursor:
-            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-            there = float(cursor.fetchone()[0])
+            for _ in range(ASKED):
+                before, began = time.time(), time.monotonic()
+                cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+                there = float(cursor.fetchone()[0])
+                doubt = (time.monotonic() - began) / 2
+                measured.append((doubt, there - before - doubt))
         connection.rollback()
-        self.offset = there - (before + time.time()) / 2
+        doubt, offset = min(measured)
+        if doubt < self._doubt or abs(offset - self.offset) > doubt + self._doubt:
+            self.offset, self._doubt = offset, doubt
 
 
 def _with_driver(url: str) -> str:

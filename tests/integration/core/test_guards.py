@@ -69,6 +69,18 @@ def until_planned(world: World, infra_id: str, name: str) -> instance.Instance:
     raise AssertionError(f"no instance of {name} was planned")
 
 
+def stands_still(world: World, seconds: float) -> None:
+    """From now on whoever has asked a cloud what there is stands still before it makes anything of the answer."""
+    point = world.life.point
+
+    def late(what: str) -> None:
+        point(what)
+        if what == "after observe":
+            world.time += seconds
+
+    world.life.point = late  # type: ignore[method-assign]
+
+
 def test_1_a_creation_that_was_overtaken_drops_what_it_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """While its call is under way, the row is dropped and archived."""
     infra_id = world.manager.add(ONE)
@@ -187,6 +199,28 @@ def test_5_without_tokens_a_call_is_not_repeated(make_world: Callable[..., World
     assert len(list(world.cloud.instances(alive=False))) == 1
 
 
+def test_5_an_answer_from_before_the_cloud_settled_is_none_however_late_it_is_read(
+    make_world: Callable[..., World],
+) -> None:
+    """The earlier call is carried out between the answer, which shows nothing, and the time that is waited for."""
+    world = make_world(kind="simulated_no_tokens", tokens=False, latency=22.0)
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    node_id = planned(world, infra_id, "a").node_id
+    perform(world, take(world, node_id))
+    world.cloud.set(latency=0.0, tokens=False)
+    world.time += 1.5  # the call is carried out two seconds after its caller has given up
+    job = take(world, node_id)
+    assert isinstance(job, claims.CreateJob)
+    stands_still(world, 75.0)
+    perform(world, replace(job, ask=False))  # whether the account answers has been seen
+    node = planned(world, infra_id, "a")
+    assert (node.lifecycle, node.account is None) == (instance.Lifecycle.CREATING, False), "it stays where it is"
+    world.reborn()
+    world.run_until(lambda: world.states(infra_id) == ["ready"], seconds=200)
+    assert len(list(world.cloud.instances(alive=False))) == 1
+
+
 def test_6_what_a_doubtful_creation_was_told_is_told_again(make_world: Callable[..., World]) -> None:
     """The cloud refuses a token that comes again with other parameters; a new definition does not matter to it."""
     world = make_world(timeout_rate=1.0, strict_tokens=True)
@@ -232,6 +266,47 @@ def test_7_a_drop_is_over_when_the_instance_was_not_listed_for_the_grace(world: 
         world.run(0.25)
     assert world.time - began >= grace
     world.run_until(lambda: handle.state == "torn_down")
+
+
+def test_7_a_list_that_is_read_late_is_no_younger(make_world: Callable[..., World]) -> None:
+    """Two looks within the time that a list may lag behind; the pass of the second stands still before it judges."""
+    world = make_world(stale=1.5)
+    infra_id = world.manager.add(ONE)
+    world.deliver(1)
+    perform(world, take(world, planned(world, infra_id, "a").node_id))
+    for seconds in (0.0, 60.0):
+        stands_still(world, seconds)
+        with world.system.store.write() as connection:
+            claim = schedule.wake(connection, infra_id, now=world.now(), token=world.new_id())
+        assert claim is not None
+        assert world.system.enactor.run(claim) == 1
+        assert planned(world, infra_id, "a").missing_since is not None
+        world.time += 0.5
+    world.reborn()
+    world.run(60)
+    assert world.states(infra_id) == ["ready"]
+    assert len(list(world.cloud.instances(alive=False))) == 1
+
+
+def test_7_a_drop_that_reads_its_list_late_is_not_over(world: World) -> None:
+    infra_id = world.manager.add(ONE)
+    world.run(5)
+    (node,) = all_nodes(world, infra_id)
+    world.manager.detach(infra_id)
+    world.cloud.kill(node.node_id)
+    world.manager.tear_down(infra_id)
+    while (operation := drop_of(world, node.node_id)) is None or operation.absent_since is None:
+        world.run(0.25)
+    assert operation.retry_at is not None
+    world.time = operation.retry_at
+    stands_still(world, 60.0)
+    perform(world, take(world, node.node_id))
+    assert all_nodes(world, infra_id), "two lists within the grace"
+
+
+def drop_of(world: World, target: str) -> instance.Operation | None:
+    with world.system.store.read() as connection:
+        return operations.get(connection, target)
 
 
 def base_traits(world: World) -> base.Traits:
@@ -407,6 +482,5 @@ def test_5_a_drop_waits_for_the_doubt_of_a_call_that_was_sent(world: World) -> N
         send_until=world.now() + 5.0,
     )
     dropper, implementation = world.system.infraprocessor._dropper, {"resource": {"type": world.kind}}
-    assert not dropper._believed(job, implementation)
-    world.time += 50.0
-    assert dropper._believed(job, implementation)
+    assert not dropper._believed(job, implementation, world.now())
+    assert dropper._believed(job, implementation, world.now() + 50.0)

@@ -51,10 +51,10 @@ def test_what_is_confirmed_needs_no_closer_look(seen: tuple[base.Seen, ...] | No
     )
     looked_at = observation.Observation(sightings=sightings)
     if answers.confirm(GLANCE):
-        assert assess.assess(READY, looked_at, now=NOW) == READY
+        assert assess.assess(READY, looked_at, asked=NOW, now=NOW) == READY
         assert looked_at.strays(READY.instance_id) == ()
     else:
-        assert seen is None or len(seen) != 1 or assess.assess(READY, looked_at, now=NOW) != READY
+        assert seen is None or len(seen) != 1 or assess.assess(READY, looked_at, asked=NOW, now=NOW) != READY
 
 
 def test_as_it_was_it_is_confirmed() -> None:

@@ -53,26 +53,26 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], NodeStatus, str]] = [
 @pytest.mark.parametrize(("row", "seen", "expected", "code"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
 def test_case(row: dict[str, Any], seen: dict[str, Any], expected: NodeStatus, code: str) -> None:
     before = making.an_instance(1, "a", "ready", **row)
-    after = assess.assess(before, Observation(absence_grace=5.0, **seen), now=NOW)
+    after = assess.assess(before, Observation(absence_grace=5.0, **seen), asked=NOW, now=NOW)
     assert (after.status, after.reason.code) == (expected, code)
 
 
 def test_what_has_not_changed_is_not_written() -> None:
-    once = assess.assess(making.an_instance(1, "a", "ready"), Observation(sightings=UP), now=NOW)
-    assert assess.assess(once, Observation(sightings=UP), now=NOW + 100) == once
+    once = assess.assess(making.an_instance(1, "a", "ready"), Observation(sightings=UP), asked=NOW, now=NOW)
+    assert assess.assess(once, Observation(sightings=UP), asked=NOW + 100, now=NOW + 100) == once
 
 
 def test_a_reason_keeps_the_time_when_it_began() -> None:
     seen = Observation(sightings=UP, health=SICK)
-    once = assess.assess(making.an_instance(1, "a", "ready"), seen, now=NOW)
-    again = assess.assess(once, seen, now=NOW + 100)
+    once = assess.assess(making.an_instance(1, "a", "ready"), seen, asked=NOW, now=NOW)
+    again = assess.assess(once, seen, asked=NOW + 100, now=NOW + 100)
     assert (again.reason.since, again.failing_since) == (NOW, NOW)
 
 
 def test_a_break_ends_what_was_failing_and_silence_does_not() -> None:
     failing = making.an_instance(1, "a", "temp_failed", failing_since=900.0)
-    assert assess.assess(failing, Observation(sightings=UP), now=NOW).failing_since is None
-    assert assess.assess(failing, Observation(sightings=None), now=NOW).failing_since == 900.0
+    assert assess.assess(failing, Observation(sightings=UP), asked=NOW, now=NOW).failing_since is None
+    assert assess.assess(failing, Observation(sightings=None), asked=NOW, now=NOW).failing_since == 900.0
 
 
 @given(
@@ -87,5 +87,5 @@ def test_a_break_ends_what_was_failing_and_silence_does_not() -> None:
 )
 def test_silence_never_fails_an_instance(row: dict[str, Any]) -> None:
     before = making.an_instance(1, "a", "ready", **row)
-    after = assess.assess(before, Observation(sightings=None), now=NOW)
+    after = assess.assess(before, Observation(sightings=None), asked=NOW, now=NOW)
     assert after.status is NodeStatus.UNKNOWN
