@@ -17,7 +17,7 @@ import redis.exceptions
 from celery import canvas
 from celery.app import defaults
 
-from occo_celery import errors, settings
+from occo_celery import errors, settings, transport
 from occo_celery.model.instance import Operation, OperationKind
 from occo_celery.model.message import Chain, Claim
 
@@ -57,7 +57,7 @@ def make_app(config: settings.Settings) -> celery.Celery:
 
     Raises ConfigurationError for a setting of Celery's that does not exist, or would break what is promised.
     """
-    app = celery.Celery("occo_celery", broker=config.broker_url, set_as_current=False)
+    app = celery.Celery("occo_celery", broker=config.broker_url, amqp=transport.AMQP, set_as_current=False)
     app.conf.update(
         # Messages are names of rows; nothing else can be in them, so nothing else is accepted.
         task_serializer="json",
