@@ -17,6 +17,7 @@ Sources: OCI Distribution Specification 1.1, "Pull"; Docker Image Specification 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import http.server
 import io
@@ -47,37 +48,44 @@ def encoded(what: Any) -> bytes:
     return json.dumps(what).encode()
 
 
-LAYER = docker_daemon.layer(os.urandom(16))
-CONFIG = encoded(
-    {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Cmd": docker_daemon.SLEEPER, "Env": ["PATH=/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [digest(LAYER)]},
-        "history": [{"created_by": "a test"}],
-    }
-)
+@functools.cache  # made when first asked for: this module is read where there is no busybox, too
+def layer() -> bytes:
+    return docker_daemon.layer(os.urandom(16))
+
+
+@functools.cache
+def config() -> bytes:
+    return encoded(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": docker_daemon.SLEEPER, "Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest(layer())]},
+            "history": [{"created_by": "a test"}],
+        }
+    )
 
 
 def described(data: bytes, media_type: str) -> dict[str, Any]:
     return {"mediaType": media_type, "size": len(data), "digest": digest(data)}
 
 
-INDEX = encoded(
-    {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": described(CONFIG, "application/vnd.docker.container.image.v1+json"),
-        "layers": [described(LAYER, "application/vnd.docker.image.rootfs.diff.tar")],
-    }
-)
+def index() -> bytes:
+    return encoded(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": described(config(), "application/vnd.docker.container.image.v1+json"),
+            "layers": [described(layer(), "application/vnd.docker.image.rootfs.diff.tar")],
+        }
+    )
 
 
 def archive() -> bytes:
     made = io.BytesIO()
     manifest = encoded([{"Config": "config.json", "RepoTags": ["loaded:1"], "Layers": ["layer.tar"]}])
     with tarfile.open(fileobj=made, mode="w") as tar:
-        for name, data in (("manifest.json", manifest), ("config.json", CONFIG), ("layer.tar", LAYER)):
+        for name, data in (("manifest.json", manifest), ("config.json", config()), ("layer.tar", layer())):
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
@@ -103,10 +111,10 @@ class Registry(http.server.BaseHTTPRequestHandler):
             status, code, message = REFUSALS[repository]
             return self.answer(status, encoded({"errors": [{"code": code, "message": message}]}))
         if "/manifests/" in self.path:
-            return self.answer(200, INDEX, MANIFEST, {"Docker-Content-Digest": digest(INDEX)})
-        for blob in (CONFIG, LAYER):
+            return self.answer(200, index(), MANIFEST, {"Docker-Content-Digest": digest(index())})
+        for blob in (config(), layer()):
             if self.path.endswith(digest(blob)):
-                while repository == "slow" and blob is LAYER and not self.release.exists():
+                while repository == "slow" and blob is layer() and not self.release.exists():
                     time.sleep(0.05)
                 return self.answer(200, blob, "application/octet-stream")
         return self.answer(404, encoded({"errors": [{"code": "BLOB_UNKNOWN", "message": "no such blob"}]}))
@@ -134,6 +142,7 @@ def _basic(user: str, password: str) -> str:
 def main(release: str, private: str) -> None:
     Registry.release = pathlib.Path(release)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry)
+    index()  # one for all threads
     server.private = private == "private"  # type: ignore[attr-defined]
     print(server.server_port, flush=True)
     server.serve_forever()
