@@ -156,9 +156,8 @@ class Dispatch:
                 args=[claim.token, list(claim.infra_ids)],
                 kwargs={"woken": True} if claim.woken else None,
                 argsrepr=shown,
+                # No ``expires``: it goes by the clocks of two hosts. What is superseded has no current token.
                 countdown=claim.after or None,
-                # The row falls due again every interval: what nobody took for so long is superseded.
-                expires=max(60.0, 6 * self._config.enactor.interval),
             )
 
     def operations(self, operations: Sequence[Operation]) -> None:

@@ -34,9 +34,9 @@ class Overview:
 
 def overview(system: wiring.System) -> Sequence[Overview]:
     """All accounts on which something was to be made, in the order of their names. Raises StoreError."""
-    now, delay = system.now(), system.settings.enactor.breaker_delay
+    delay = system.settings.enactor.breaker_delay
     with system.store.read() as connection:
-        known = accounts.known(connection)
+        known, now = accounts.known(connection), system.now()
         there = accounts.instances(connection)
         at_work = accounts.at_work(connection, [one.account for one in known], now=now)
     return [

@@ -167,9 +167,8 @@ class InfrastructureManager:
         Waits up to wait_timeout seconds for what has begun; raises StillRunning, naming it, when the time passes (it
         is detached all the same), InfrastructureIDNotFoundException when it is not managed.
         """
-        now = self._system.now()
         with self._system.store.write() as connection:
-            infra = infrastructures.lock(connection, infra_id)
+            infra, now = infrastructures.lock(connection, infra_id), self._system.now()
             if not schedule.delete(connection, infra_id):
                 raise errors.InfrastructureIDNotFoundException(f"infrastructure {infra_id} is not being provisioned")
             # A pass that is running loses its lease, so nothing that it decides is written.

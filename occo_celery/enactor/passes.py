@@ -112,8 +112,9 @@ class Enactor:
     ) -> tuple[int, tuple[str, ...], Mapping[str, str]]:
         """One round: how many passes were made; of which infrastructures a glance was not enough; and the accounts
         that did not answer. closely: no glances. missed: accounts that did not answer just now, and why."""
-        token, began = self._new_id(), self._now()
+        token = self._new_id()
         with self._store.write() as connection:
+            began = self._now()  # known once there is a connection
             calm, kinds = ({}, {}) if closely else self._calm(connection, claim)
             others = replace(claim, infra_ids=tuple(one for one in claim.infra_ids if one not in calm))
             until = began + self._limits.lease
@@ -142,7 +143,7 @@ class Enactor:
         steady = [one for one, some in work.calm.items() if all(answers.confirm(glance) for glance in some)]
         now = self._now()
         assessed = {one.infra.infra_id: self._assess(one, answers, asked, now) for one in work.leased}
-        judgement = self._judge([node for some in assessed.values() for node in some], now)
+        judgement = self._judge([node for some in assessed.values() for node in some], asked, now)
         drafts = [self._plan(one, work, assessed[one.infra.infra_id], answers, judgement, now) for one in work.leased]
         return Findings(steady=steady, drafts=drafts, answers=answers, opened=judgement.opened, now=now)
 
@@ -209,7 +210,7 @@ class Enactor:
         seen = answers.observations
         return [assess.assess(node, seen.get(node.node_id), asked=asked, now=now) for node in leased.instances]
 
-    def _judge(self, assessed: Sequence[instance.Instance], now: float) -> breaker.Judgement:
+    def _judge(self, assessed: Sequence[instance.Instance], asked: float, now: float) -> breaker.Judgement:
         """On which accounts healing waits. Costs nothing while nothing is lost."""
         lost = Counter(one.account for one in breaker.lost(assessed) if one.account is not None)
         if not lost:
@@ -222,7 +223,7 @@ class Enactor:
                 since=now - breaker.WINDOW,
                 most=lambda name, losses: breaker.enough(losses + lost[name], policy),
             )
-        return breaker.judge(assessed, standings, policy, now=now)
+        return breaker.judge(assessed, standings, policy, asked=asked, now=now)
 
     def _plan(
         self,

@@ -308,8 +308,9 @@ class Creator:
                     connection,
                     job.node.node_id,
                     job.operation.token or "",
-                    retry_at=job.operation.doubt_until,
+                    retry_at=job.operation.doubt_until + operations.CLOCKS_DIFFER,  # so that it is over then for all
                     reason=reason,
+                    attempts=job.operation.attempts,  # it was not tried
                 )
             return ()
         with self._store.write() as connection:

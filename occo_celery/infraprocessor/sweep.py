@@ -108,11 +108,11 @@ class Sweeper:
 
     def look(self, account: str, implementation: Mapping[str, Any]) -> Look:
         """Look through one account; changes nothing. Raises ResourceError, PluginError, StoreError."""
-        section = implementation["resource"]
+        section, asked = implementation["resource"], self._now()
         listed = self._clouds.handler(account, section).sweep(None, self._timing.call)
         with self._store.read() as connection:
             books = inventory.books(connection, {one.infra_id for one in listed}, {one.node_id for one in listed})
-        return judge(listed, books, account, archived_before=self._now() - self._grace(section))
+        return judge(listed, books, account, archived_before=asked - self._grace(section))
 
     def _grace(self, section: Mapping[str, Any]) -> float:
         """Seconds for which a list of this cloud may show what is not there any more, or not show what is."""

@@ -50,12 +50,13 @@ def enough(losses: int, policy: Policy) -> int:
 
 
 def judge(
-    instances: Iterable[Instance], standings: Mapping[str, Standing], policy: Policy, *, now: float
+    instances: Iterable[Instance], standings: Mapping[str, Standing], policy: Policy, *, asked: float, now: float
 ) -> Judgement:
     """Which accounts' healing waits.
 
     instances: as assessed now, of all infrastructures that this pass is about; those that are newly lost are not in
-    the standings yet (their lost_at is now). now: seconds since the epoch.
+    the standings yet (their lost_at is now). asked, now: as of assess; a look that began before the breaker had been
+    open for its delay is no second look.
     """
     fresh = Counter(one.account for one in lost(instances) if one.lost_at == now)
     held, opened = {}, set()
@@ -67,7 +68,7 @@ def judge(
                 continue
             since = now
             opened.add(account)
-        if now < since + policy.delay:
+        if asked < since + policy.delay:
             held[account] = Reason(
                 code="healing_waits",
                 arguments={"account": account, "detail": "many of its instances failed at once", "since": since},

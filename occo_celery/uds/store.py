@@ -22,7 +22,7 @@ from occo_celery import errors
 _WRITES = "occo_writes"
 _USED = "occo_used"
 #: Seconds; a connection that nobody has used for so long is tried before it is used again: the server may have been
-#: restarted. Asking each time (SQLAlchemy's pool_pre_ping) would be two round trips of a pass.
+#: restarted, or this host's clock set. Each time (SQLAlchemy's pool_pre_ping) it would be two round trips of a pass.
 RESTED = 1.0
 #: Times that each new connection asks for the database's time.
 ASKED = 3
@@ -54,7 +54,8 @@ class Store:
             self.engine = _sqlite(self.url)
         elif self.url.get_backend_name() == "postgresql":
             self.engine = _postgresql(self.url, pool_size)
-            event.listen(self.engine, "connect", self._measure_offset)
+            event.listen(self.engine, "connect", lambda connection, _record: self._measure(connection, ASKED))
+            event.listen(self.engine, "checkout", self._try_rested)
         else:
             raise errors.ConfigurationError(
                 f"components.uds.url: {self.url.get_backend_name()} is not supported; use sqlite or postgresql"
@@ -92,7 +93,7 @@ class Store:
             ) from problem
 
     def now(self) -> float:
-        """The database's time: every host that shares it agrees on leases."""
+        """The database's time: every host that shares it agrees on leases. Known once there has been a connection."""
         return time.time() + self.offset
 
     def dispose(self) -> None:
@@ -102,19 +103,27 @@ class Store:
     def close(self) -> None:
         self.engine.dispose()
 
-    def _measure_offset(self, connection: Any, _record: Any) -> None:
-        """Each new connection measures; the answer that came most quickly says most. An answer that was long on its
-        way, when this host was busy, must not make what is known worse; one that contradicts it tells that a clock
-        was set."""
+    def _try_rested(self, connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get(_USED, math.inf) > RESTED:
+            try:
+                self._measure(connection, 1)
+            except Exception as problem:
+                raise sa.exc.DisconnectionError from problem  # the pool makes another connection
+
+    def _measure(self, connection: Any, times: int) -> None:
+        """Ask for the database's time, outside of transactions. The answer that came most quickly says most: one that
+        was long on its way, when this host was busy, must not make what is known worse. One that contradicts it tells
+        that a clock was set."""
         measured = []
+        connection.autocommit = True
         with connection.cursor() as cursor:
-            for _ in range(ASKED):
+            for _ in range(times):
                 before, began = time.time(), time.monotonic()
                 cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
                 there = float(cursor.fetchone()[0])
                 doubt = (time.monotonic() - began) / 2
                 measured.append((doubt, there - before - doubt))
-        connection.rollback()
+        connection.autocommit = False
         doubt, offset = min(measured)
         if doubt < self._doubt or abs(offset - self.offset) > doubt + self._doubt:
             self.offset, self._doubt = offset, doubt
@@ -173,14 +182,6 @@ def _postgresql(url: sa.URL, pool_size: int) -> sa.Engine:
     @event.listens_for(engine, "checkin")
     def on_checkin(_connection: Any, record: Any) -> None:
         record.info[_USED] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def on_checkout(connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get(_USED, math.inf) > RESTED:
-            try:
-                engine.dialect.do_ping(connection)
-            except Exception as problem:
-                raise sa.exc.DisconnectionError from problem  # the pool makes another connection
 
     return engine
 

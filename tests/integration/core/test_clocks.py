@@ -64,3 +64,28 @@ def test_a_message_that_comes_before_the_time_of_what_waits_finds_nothing_to_do(
     world.time += 0.2
     world.system.infraprocessor.perform([waiting.target])
     assert world.cloud.calls().get("create", 0) == 2
+
+
+def test_what_settles_is_looked_for_once_it_has_settled_by_every_clock(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not again and again while beat says that the time has come, and the worker that it has not."""
+    world = make_world(kind="simulated_no_tokens", tokens=False, timeout_rate=1.0)
+    instructed_by_another_clock(world, monkeypatch, -0.9)
+    infra_id = world.manager.add(ONE)
+    world.run_until(lambda: "create" in world.cloud.calls(), seconds=5)
+    (made,) = world.living()
+    world.cloud.kill(made.node_id)
+    world.time += 1.0  # now it is gone by every clock
+    world.cloud.set(timeout_rate=0.0, tokens=False)
+    world.run_until(lambda: doubtful(world, infra_id).reason.code == "settling", seconds=60)
+    looks, attempts = world.cloud.calls()["observe"], doubtful(world, infra_id).attempts
+    world.run_until(lambda: world.cloud.calls()["create"] == 2, seconds=120)
+    assert world.cloud.calls()["observe"] - looks <= 2
+    assert attempts == 1, "it was looked for, not tried"
+
+
+def doubtful(world: World, infra_id: str) -> Operation:
+    with world.system.store.read() as connection:
+        (found,) = operations.of(connection, infra_id)
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import sqlalchemy as sa
 
@@ -37,5 +39,23 @@ def test_a_commit_waits_for_the_disk_unless_it_may_be_lost(postgresql: str) -> N
             assert connection.execute(waits).scalar() == "off"
         with store.write() as connection:  # the same connection
             assert connection.execute(waits).scalar() == "on"
+    finally:
+        store.close()
+
+
+def test_a_clock_that_is_set_is_noticed_when_a_connection_has_rested(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "RESTED", -1.0)
+    true, store, ask = (
+        time.time,
+        stores.Store(postgresql),
+        sa.text("SELECT extract(epoch FROM clock_timestamp())::float8"),
+    )
+    try:
+        for ahead in (0.0, 3600.0, -50.0):
+            monkeypatch.setattr(stores.time, "time", lambda ahead=ahead: true() + ahead)
+            with store.read() as connection:
+                assert store.now() == pytest.approx(connection.execute(ask).scalar(), abs=1.0)
     finally:
         store.close()

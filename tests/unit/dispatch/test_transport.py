@@ -30,16 +30,22 @@ def connection(broker: brokers.Valkey) -> Iterator[kombu.Connection]:
 
 def taken(connection: kombu.Connection) -> Any:
     """A message that was taken by one who works on one at a time."""
-    channel, found = connection.channel(), []
+    channel = connection.channel()
     channel.basic_qos(0, 1, False)
+    message = next_of(channel)
+    assert not channel.qos.can_consume()
+    return message
+
+
+def next_of(channel: Any) -> Any:
+    """Sends a message, and takes one."""
+    found: list[Any] = []
     queue = kombu.Queue("passes", channel=channel)
     queue.declare()
     kombu.Producer(channel).publish({}, routing_key="passes")
     with kombu.Consumer(channel, [queue], on_message=found.append):
-        connection.drain_events(timeout=5)
-    (message,) = found
-    assert not channel.qos.can_consume()
-    return message
+        channel.connection.client.drain_events(timeout=5)
+    return found[0]
 
 
 END: list[Callable[[Any], Any]] = [
@@ -61,6 +67,7 @@ def test_a_broker_that_stands_still_takes_no_place_away(
     finally:
         broker.thaw()
     assert message.channel.qos.can_consume()
+    assert next_of(message.channel) is not None
 
 
 @pytest.mark.parametrize("end", END, ids=["acknowledged", "rejected", "given back"])

@@ -265,7 +265,6 @@ def test_more_black_holes_than_the_deadline_has_room_for_are_cut_off(black_hole:
     found = examine(jobs, {"ports": ports.PortsCheck()}, limit=0.4, deadline=1.0, concurrency=50)
     assert time.monotonic() - began < 30.0
     codes = [finding.reason.code for finding in found.values()]
-    assert codes.count("waiting_for") >= 50
     assert set(codes) == {"waiting_for", "not_checked"}
 
 

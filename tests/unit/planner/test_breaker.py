@@ -26,10 +26,19 @@ def test_counting_no_further_changes_no_judgement(
     ]
     counted = min(instances, breaker.enough(losses + fresh, policy))
     judgements = [
-        breaker.judge(lost, {"one": Standing(instances=there, losses=losses)}, policy, now=NOW)
+        breaker.judge(lost, {"one": Standing(instances=there, losses=losses)}, policy, asked=NOW, now=NOW)
         for there in (instances, counted)
     ]
     assert judgements[0] == judgements[1]
+
+
+def test_a_look_that_began_before_the_delay_is_no_second_look() -> None:
+    """However late it is judged."""
+    lost = [making.an_instance(1, "a", "ready", account="one", status=NodeStatus.FAILED, lost_at=NOW - 40.0)]
+    standings = {"one": Standing(instances=10, losses=9, breaker_at=NOW - 31.0)}
+    policy = breaker.Policy(share=0.3, least=5, delay=30.0)
+    for asked, held in ((NOW - 2.0, {"one"}), (NOW - 0.5, set())):
+        assert breaker.judge(lost, standings, policy, asked=asked, now=NOW).held.keys() == held
 
 
 def test_few_losses_need_no_count() -> None:

@@ -15,6 +15,8 @@ class Trip:
     """A database on the way to which time passes, and a host whose clock is before that of the database. Stands for
     a connection, and for the module ``time``."""
 
+    autocommit = False
+
     def __init__(self) -> None:
         self.true, self.there_and_back, self.behind = 1000.0, (0.0, 0.0), 0.0
 
@@ -35,9 +37,6 @@ class Trip:
 
     def fetchone(self) -> Sequence[Any]:
         return (self.told,)
-
-    def rollback(self) -> None:
-        pass
 
 
 QUICK, SLOW, SLOWER = (0.0005, 0.0005), (0.0, 0.4), (0.0, 2.0)
@@ -61,7 +60,7 @@ def test_what_is_known(
     monkeypatch.setattr(stores, "time", trip)
     store = stores.Store("postgresql://nowhere/occo")
     for trip.there_and_back, trip.behind in measurements:
-        store._measure_offset(trip, None)
+        store._measure(trip, stores.ASKED)
     assert store.offset == pytest.approx(known)
     assert store.now() == pytest.approx(trip.time() + known)
 
@@ -78,5 +77,5 @@ def test_of_several_answers_the_quickest_is_taken(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(trip, "execute", execute)
     store = stores.Store("postgresql://nowhere/occo")
-    store._measure_offset(trip, None)
+    store._measure(trip, stores.ASKED)
     assert store.offset == pytest.approx(0.0)
