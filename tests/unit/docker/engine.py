@@ -75,7 +75,7 @@ def engine() -> Iterator[Engine]:
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.take_body()
             asked = f"{self.command} {self.path.partition('?')[0].removeprefix(VERSION)}"
             made.calls.append(asked)
             if "archive" in asked:
@@ -88,6 +88,16 @@ def engine() -> Iterator[Engine]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
+
+        def take_body(self) -> None:
+            """All of it: what is left would be taken for the next request. The SDK sends archives in chunks."""
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                return
+            while size := int(self.rfile.readline() or b"0", 16):
+                self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
 
         do_GET = do_POST = do_DELETE = answer
 
