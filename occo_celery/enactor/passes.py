@@ -3,8 +3,8 @@
 A set of one is the ordinary case. Two transactions, nothing held between them but leases; whatever dies in between
 is repaired by the next pass. The failure of one infrastructure touches no other of its set.
 
-Of what was ready a glance comes first, without a lease (uds/glances.py); if that finds anything, a round with one
-follows.
+Of what was ready a glance comes first, without a lease (uds/glances.py), in two statements, each by itself; if that
+finds anything, a round with a lease follows.
 """
 
 from __future__ import annotations
@@ -113,25 +113,28 @@ class Enactor:
         """One round: how many passes were made; of which infrastructures a glance was not enough; and the accounts
         that did not answer. closely: no glances. missed: accounts that did not answer just now, and why."""
         token = self._new_id()
-        with self._store.write() as connection:
-            began = self._now()  # known once there is a connection
-            calm, kinds = ({}, {}) if closely else self._calm(connection, claim)
-            others = replace(claim, infra_ids=tuple(one for one in claim.infra_ids if one not in calm))
-            until = began + self._limits.lease
-            taken = (
-                leases.take(connection, others, now=began, until=until, pass_token=token) if others.infra_ids else ()
-            )
-            if taken:  # what is planned under a lease that was lost is not written
-                self._store.may_be_lost(connection)
-            if not calm and not taken:
-                return 0, (), {}
-            work = self._read(connection, token, taken, missed, began)
+        began, calm, kinds = (None, {}, {}) if closely else self._glance(claim)
+        others = replace(claim, infra_ids=tuple(one for one in claim.infra_ids if one not in calm))
+        taken: Collection[str] = ()
+        work = Work(leased=(), descriptions={}, requests={}, silent=missed)
+        if others.infra_ids:
+            with self._store.write() as connection:
+                now = self._now()  # known once there is a connection
+                began = now if began is None else began
+                until = now + self._limits.lease
+                taken = leases.take(connection, others, now=now, until=until, pass_token=token)
+                if taken:  # what is planned under a lease that was lost is not written
+                    self._store.may_be_lost(connection)
+                    work = self._read(connection, token, taken, missed, now)
+        if began is None or not (calm or taken):
+            return 0, (), {}
         work = replace(work, calm=calm, kinds=kinds)
         found = self.examine(work)
-        with self._store.write() as connection:
+        concerned = self._concerned(work, found)
+        with self._store.write(alone=not (taken or concerned)) as connection:
             confirmed = self._confirm(connection, claim.token, work, found, began)
             intents, claims = self._record(connection, token, taken, found, began) if taken else ((), ())
-            self._record_accounts(connection, work, found)
+            self._record_accounts(connection, work, found, concerned)
         self._send_all(intents, claims)
         left = tuple(one for one in calm if one not in confirmed)
         return len(taken) + len(confirmed), left, found.answers.missed
@@ -146,6 +149,15 @@ class Enactor:
         judgement = self._judge([node for some in assessed.values() for node in some], asked, now)
         drafts = [self._plan(one, work, assessed[one.infra.infra_id], answers, judgement, now) for one in work.leased]
         return Findings(steady=steady, drafts=drafts, answers=answers, opened=judgement.opened, now=now)
+
+    def _glance(
+        self, claim: Claim
+    ) -> tuple[float, Mapping[str, Sequence[glances.Glance]], Mapping[str | None, observe.Kind]]:
+        """When it was, and what ``_calm`` finds. That is one statement, but where an implementation is new or an
+        account missed an answer lately; what is read of these may be newer."""
+        with self._store.read(alone=True) as connection:
+            began = self._now()  # known once there is a connection
+            return began, *self._calm(connection, claim)
 
     def _calm(
         self, connection: sa.Connection, claim: Claim
@@ -302,16 +314,20 @@ class Enactor:
         woken = schedule.finish(connection, outcomes, released, now=now, duration=now - began)
         return intents, schedule.claim_woken(connection, woken, now=now, token=self._new_id())
 
-    def _record_accounts(self, connection: sa.Connection, work: Work, found: Findings) -> None:
+    def _concerned(self, work: Work, found: Findings) -> Collection[str]:
+        """Accounts of which there is something to be noted."""
         answers = found.answers
-        back = set(work.shaky) & answers.answered
-        concerned = back | answers.missed.keys() | set(found.opened)
+        return (set(work.shaky) & answers.answered) | answers.missed.keys() | set(found.opened)
+
+    def _record_accounts(
+        self, connection: sa.Connection, work: Work, found: Findings, concerned: Collection[str]
+    ) -> None:
         if not concerned:
             return
         accounts.lock(connection, concerned)
-        for name in back:
+        for name in set(work.shaky) & found.answers.answered:
             accounts.answered(connection, name)
-        for name, why in answers.missed.items():
+        for name, why in found.answers.missed.items():
             accounts.missed(connection, name, reason=why, now=found.now)
         for name in found.opened:
             accounts.open_breaker(connection, name, now=found.now)

@@ -35,7 +35,10 @@ class Outages:
 
 
 class MortalStore(Store):
-    """A store of one incarnation on the run's database. committed: called after each transaction that wrote."""
+    """A store of one incarnation on the run's database. committed: called after each transaction that wrote.
+
+    A statement alone is a transaction that was begun here, too: one that waits for a lock needs that, and it is seen
+    by others in no other way."""
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class MortalStore(Store):
             self._losing = connection
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, alone: bool = False) -> Iterator[sa.Connection]:
         self._life.point("before transaction")
         self._refuse("transaction refused")
         self._life.checked_at = self._baton.now
@@ -78,7 +81,7 @@ class MortalStore(Store):
             raise errors.StoreUnavailable("simulated: the connection broke in the commit, which was carried out")
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self, *, alone: bool = False) -> Iterator[sa.Connection]:
         self._life.point("before read")
         self._refuse("transaction refused")
         self._data.begun()

@@ -62,15 +62,19 @@ class Store:
             )
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A transaction that may write; committed at the end of the block, rolled back on an exception."""
-        with self._transaction(writes=True) as connection:
+    def write(self, *, alone: bool = False) -> Iterator[sa.Connection]:
+        """A transaction that may write; committed at the end of the block, rolled back on an exception.
+
+        alone: it is one statement (more would each be a transaction), so PostgreSQL need not be told where it begins
+        and ends: two round trips less, a fifth of what a pass of what is ready takes.
+        """
+        with self._transaction(writes=True, alone=alone) as connection:
             yield connection
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads."""
-        with self._transaction(writes=False) as connection:
+    def read(self, *, alone: bool = False) -> Iterator[sa.Connection]:
+        """A transaction that only reads. alone: as in ``write``."""
+        with self._transaction(writes=False, alone=alone) as connection:
             yield connection
 
     def may_be_lost(self, connection: sa.Connection) -> None:
@@ -81,9 +85,13 @@ class Store:
             connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
 
     @contextlib.contextmanager
-    def _transaction(self, *, writes: bool) -> Iterator[sa.Connection]:
+    def _transaction(self, *, writes: bool, alone: bool) -> Iterator[sa.Connection]:
         try:
             with self.engine.connect() as connection:
+                if alone and self.engine.dialect.name == "postgresql":
+                    connection.execution_options(isolation_level="AUTOCOMMIT")
+                    yield connection
+                    return
                 connection.execution_options(**{_WRITES: writes})
                 with connection.begin():
                     yield connection

@@ -496,6 +496,14 @@ MUTANTS = (
         hunts=((CHANGES, ""),),
     ),
     Mutant(
+        guard="glance",
+        name="what a pass with a lease records is not one transaction",
+        file="enactor/passes.py",
+        old="alone=not (taken or concerned)",
+        new="alone=not concerned",
+        hunts=((GUARDS, ""),),
+    ),
+    Mutant(
         guard="9",
         name="a wake-up during a glance is swallowed",
         file="uds/glances.py",

@@ -230,7 +230,7 @@ def test_accounts_are_locked_in_the_order_of_their_names(make_world: MakeWorld, 
         answers = observe.Answers(answered=set(names[:1]), missed={names[2]: "no answer"})
         opened = [names[1]]
         found = passes.Findings(steady=(), drafts=(), answers=answers, opened=opened, now=world.now())
-        world.system.enactor._record_accounts(connection, work, found)
+        world.system.enactor._record_accounts(connection, work, found, names)
 
     def claim(connection: sa.Connection) -> None:
         gate = budgets.Gate(world.system.settings.budgets, connection, world.now())

@@ -37,9 +37,9 @@ class Host:
         self.spared += 1
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, alone: bool = False) -> Iterator[sa.Connection]:
         spared = self.spared
-        with self._write() as connection:
+        with self._write(alone=alone) as connection:
             yield connection
             if self._lost:
                 connection.rollback()

@@ -43,6 +43,20 @@ def test_a_commit_waits_for_the_disk_unless_it_may_be_lost(postgresql: str) -> N
         store.close()
 
 
+def test_a_statement_alone_is_a_transaction_and_what_follows_on_its_connection_is_one_again(postgresql: str) -> None:
+    which = sa.text("SELECT pg_backend_pid(), pg_current_xact_id()::text")
+    store = stores.Store(postgresql, pool_size=1)
+    try:
+        with store.read(alone=True) as connection:
+            (server, first), (_, second) = (connection.execute(which).one() for _ in range(2))
+        assert first != second
+        with store.write() as connection:
+            (same, first), (_, second) = (connection.execute(which).one() for _ in range(2))
+        assert (same, first) == (server, second)
+    finally:
+        store.close()
+
+
 def test_a_clock_that_is_set_is_noticed_when_a_connection_has_rested(
     postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
