@@ -87,7 +87,9 @@ def _add_revision(
 
 
 _GET = sa.select(_T).where(_T.c.infra_id == sa.bindparam("id"))
-_LOCK = _GET.with_for_update()
+# Not against checks of foreign keys: PostgreSQL makes one also when a transaction changes a row for the second time,
+# which would wait for the infrastructure then, with a row of it in hand.
+_LOCK = _GET.with_for_update(key_share=True)
 _HOLD = _GET.with_for_update(read=True)
 _HOLD_OF = (
     sa.select(_T)

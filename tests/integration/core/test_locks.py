@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
+from occo_celery.tasks import scheduler
 from occo_celery.uds import infrastructures, operations, tables
 from occo_celery.uds.store import Store
 from tests.world import World
@@ -64,3 +65,19 @@ def test_infrastructures_come_first(make_world: Callable[..., World], other: Sto
         held = sa.select(table).where(table.c.infra_id == infra_id).with_for_update(nowait=True)
         assert connection.execute(held).all()
     thread.join()
+
+
+def test_beat_waits_for_no_infrastructure_when_it_has_an_operation_of_it(
+    make_world: Callable[..., World], other: Store
+) -> None:
+    """It writes to that of a teardown twice, and PostgreSQL looks at foreign keys when a row is written again."""
+    world = make_world()
+    infra_id = world.manager.add({"infra_name": "one", "nodes": [{"name": "a", "type": "t"}]})
+    _link(world, infra_id, 0)
+    with other.write() as connection:
+        operation = operations.get(connection, infra_id)
+        assert operation is not None
+        operations.held(connection, infra_id, operation.token or "", due=0.0)
+    with other.write() as connection:
+        infrastructures.lock(connection, infra_id)
+        assert scheduler.Due(world.system).publish() == 1
