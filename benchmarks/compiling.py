@@ -35,8 +35,7 @@ def run(size: measure.Size) -> Iterator[measure.Figure]:
         return time.perf_counter() - began
 
     small, large = (text(size.of(nodes, nodes // 50)) for nodes in (5000, 10_000))
-    runs = size.repeat(lambda: seconds(small))
-    twice = size.repeat(lambda: seconds(large))
+    twice, runs = size.alternate(lambda: seconds(large), lambda: seconds(small))
     yield measure.Figure(name="compile_5000_s", unit="s", runs=runs, bar=("value", "<=", 1.0))
     yield measure.Figure(
         name="compile_linear",

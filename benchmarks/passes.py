@@ -42,7 +42,7 @@ def rate(here: Place, fill: Callable[[], int]) -> float:
     try:
         until(lambda: client.llen(QUEUE) < messages - 4, step=0.002)  # it is at work
         began, first = time.monotonic(), client.llen(QUEUE)
-        # Looked at seldom: each 2 ms it took a fifth of a core from what it looks at, or a twentieth of all work.
+        # Looked at seldom: each 2 ms it took a twelfth of a core, a twentieth of all work, from what it looks at.
         until(lambda: client.llen(QUEUE) == 0 and client.hlen("unacked") == 0, 600)
         return count * (first / messages) / (time.monotonic() - began)
     finally:

@@ -2,8 +2,9 @@
 
 Before each statement of a transaction is a switch point. A statement that has to wait for a lock waits for an actor
 that has no turn: it is given up at once (lock_timeout, within a savepoint), its actor is parked, and it is tried
-again when a transaction has ended. So who waits for whom depends on the seed only, not on time. When all that have a
-transaction open wait, they wait for each other: a deadlock, which the order of our locks should make impossible.
+again when a transaction has ended. So who waits for whom depends on the seed only, not on time (unless the machine is
+so busy that a free lock is not had in PATIENCE). When all that have a transaction open wait, also after LOOKS, they
+wait for each other: a deadlock, which the order of our locks should make impossible.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from occo_celery.uds import tables
 
 #: Within this a lock that nobody holds is had, milliseconds.
 PATIENCE = 5
+#: Times that all try again before they are said to wait for each other.
+LOOKS = 3
 _OPTIONS = f"-c lock_timeout={PATIENCE}ms -c synchronous_commit=off"
 
 
@@ -44,6 +47,7 @@ class Database:
         self._baton: baton.Baton | None = None
         self._open: set[baton.Actor] = set()
         self._waiting: list[baton.Actor] = []
+        self._looks = 0
 
     def attend(self, the_baton: baton.Baton, violated: Callable[[str, str], None]) -> None:
         """From now on transactions interleave."""
@@ -75,9 +79,8 @@ class Database:
         if self._baton is None or self._baton.current is None:
             return
         self._open.discard(self._baton.current)
-        for actor in self._waiting:
-            self._baton.wake(actor)
-        self._waiting.clear()
+        self._looks = 0
+        self._wake_all()
 
     def _execute(self, cursor: Any, statement: str, parameters: Any, _: Any) -> bool:
         """Carry out a statement when its locks are free."""
@@ -115,7 +118,16 @@ class Database:
         self._baton.note("waits for a lock")
         self._waiting.append(me)
         if self._open <= set(self._waiting):
-            self._violated("deadlock", f"{[one.name for one in self._waiting]} wait for each other")
-            raise Deadlock
+            if self._looks == LOOKS:
+                self._violated("deadlock", f"{[one.name for one in self._waiting]} wait for each other")
+                raise Deadlock
+            self._looks += 1
+            self._wake_all()
         self._baton.park()
         me.life.check()
+
+    def _wake_all(self) -> None:
+        assert self._baton is not None
+        for actor in self._waiting:
+            self._baton.wake(actor)
+        self._waiting.clear()
